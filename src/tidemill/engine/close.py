@@ -1,0 +1,76 @@
+"""Blocks: counting what is open, closing at zero, climbing to the parent."""
+
+from tidemill.engine import expire
+from tidemill.engine.turn import CANCELLED, DONE, FAILED, OPEN, REUSED, SKIPPED, TOTAL, Closed, Dead, Turn
+from tidemill.model.digest import digest
+from tidemill.model.events import Kind
+from tidemill.model.states import BlockState, DatumState
+from tidemill.stores.state import blocks, data
+from tidemill.stores.state.blocks import Counted
+
+_END = digest(b"tidemill:block-end")
+
+
+def count(turn: Turn, changes: dict[int, list[int]]) -> None:
+    """Apply counter changes and close what has nothing open any more."""
+    rows = blocks.count(turn.db, changes)
+    if turn.db.dialect == "postgres":
+        turn.engine.unfolded = True
+    else:
+        close_finished(turn, rows)
+
+
+def fold(turn: Turn) -> None:
+    """PostgreSQL: fold the counter changes of all engines, and close what has nothing open any more."""
+    close_finished(turn, blocks.fold(turn.db))
+
+
+def close_finished(turn: Turn, rows: list[Counted]) -> None:
+    """Close blocks whose open count is zero; each counts in its parent."""
+    for row in rows:
+        if row.failed and row.flags & blocks.STOP_ON_FAILURE and row.state == BlockState.OPEN and row.open > 0:
+            turn.stop.append(row.id)
+        if row.open == 0 and row.state in (BlockState.OPEN, BlockState.CLOSING):
+            _close(turn, row)
+
+
+def final_state(row: Counted) -> BlockState:
+    """How a block with nothing open ended."""
+    if row.failed:
+        return BlockState.ERROR
+    return BlockState.CANCELLED if row.cancelled else BlockState.COMPLETE
+
+
+def _close(turn: Turn, row: Counted) -> None:
+    state = final_state(row)
+    if not blocks.close(turn.db, row.id, state, turn.now):
+        return
+    turn.closed.append(Closed(row.id, state))
+    turn.event(Kind.CLOSED, [row.id], note=[int(state)])
+    if row.out is not None:
+        _end_datum(turn, row.out, state)
+    if turn.engine.lifetimes:
+        expire.block_closed(turn, row.id)
+    if row.parent is not None:
+        climb(turn, row.id, row.parent, +1)
+
+
+def _end_datum(turn: Turn, out: int, state: BlockState) -> None:
+    if state is BlockState.COMPLETE:
+        data.add(turn.db, [out], [None], [0], [data.COMPLETE], [data.BLOCK], [0], [_END], [None])
+        turn.done.append(out)
+        return
+    end = DatumState.CANCELLED if state is BlockState.CANCELLED else DatumState.ERROR
+    data.bury(turn.db, [out], [None], [0], [int(end)], [data.BLOCK], [0], [None])
+    turn.dead.append(Dead(out, int(end), 0))
+
+
+def climb(turn: Turn, block: int, parent: int, sign: int) -> None:
+    """A child closed (+1) or reopened (-1): its counters join or leave its parent's."""
+    row = blocks.get(turn.db, block)
+    assert row is not None
+    turn.change(parent, OPEN, -sign)
+    totals = (DONE, row.done), (REUSED, row.reused), (FAILED, row.failed), (SKIPPED, row.skipped)
+    for what, n in (*totals, (CANCELLED, row.cancelled), (TOTAL, row.total)):
+        if n:
+            turn.change(parent, what, sign * n)

@@ -1,0 +1,169 @@
+"""Completion: outputs, status, attempt, growth and what they make ready, together or not at all.
+
+Only the current fence is accepted. An outcome that was accepted before is told so when it comes again; any other is refused.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from tidemill.engine import flags, grow, retry
+from tidemill.engine.lease import Leased
+from tidemill.engine.turn import DONE, Turn
+from tidemill.model.events import Kind
+from tidemill.model.protocol import Outcome
+from tidemill.model.states import AttemptState, RunState
+from tidemill.stores.state import attempts, data, leases, runs
+
+_encode = msgspec.msgpack.Encoder().encode
+
+Taken = tuple[Outcome, Leased]
+
+
+class Answer(IntEnum):
+    """What became of an outcome that was handed in."""
+
+    ACCEPTED = 1
+    ALREADY = 2
+    REFUSED = 3
+
+
+def complete(turn: Turn, worker: int, outcomes: list[Outcome]) -> list[Answer]:
+    """Take in what a worker finished; one answer per outcome, in order.
+
+    Growth is expanded after the caller has settled the turn, so that what this turn completed is counted once: see `Turn`.
+    """
+    taken, answers = _fence(turn, worker, outcomes)
+    if not taken:
+        return answers
+    good = [t for t in taken if t[0].state == AttemptState.COMPLETE]
+    _record(turn, worker, taken)
+    if good:
+        _succeed(turn, worker, good)
+    bad = [t for t in taken if t[0].state != AttemptState.COMPLETE]
+    if bad:
+        retry.failed(turn, worker, bad)
+    return answers
+
+
+def _fence(turn: Turn, worker: int, outcomes: list[Outcome]) -> tuple[list[Taken], list[Answer]]:
+    """Give the leases back; what was not leased under this fence is refused."""
+    flight = turn.engine.flight
+    taken: list[Taken] = []
+    answers = [Answer.ACCEPTED] * len(outcomes)
+    current = None if turn.engine.alone else leases.current(turn.db, [o.run for o in outcomes])
+    stale: list[int] = []
+    for i, o in enumerate(outcomes):
+        lease = flight.get(o.run)
+        if lease is None or lease.fence != o.fence or (current is not None and current.get(o.run) != (o.fence, worker)):
+            stale.append(i)
+        else:
+            del flight[o.run]
+            taken.append((o, lease))
+    if taken:
+        n = leases.give_back(turn.db, [o.run for o, _ in taken], [o.fence for o, _ in taken])
+        assert n == len(taken), "a lease in memory had no row"
+    if stale:
+        _answer_stale(turn, worker, outcomes, stale, answers)
+    return taken, answers
+
+
+def _answer_stale(turn: Turn, worker: int, outcomes: list[Outcome], stale: list[int], answers: list[Answer]) -> None:
+    rows = runs.get(turn.db, [outcomes[i].run for i in stale])
+    refused = []
+    for i in stale:
+        o = outcomes[i]
+        row = rows.get(o.run)
+        if row is not None and row.state == RunState.COMPLETE and row.attempt == o.fence:
+            answers[i] = Answer.ALREADY
+        else:
+            answers[i] = Answer.REFUSED
+            refused.append(o.run)
+    turn.event(Kind.REFUSED, refused, actor=worker)
+
+
+def _record(turn: Turn, worker: int, taken: list[Taken]) -> None:
+    """Attempts and what was printed."""
+    attempts.add(
+        turn.db,
+        [o.run for o, _ in taken],
+        [o.fence for o, _ in taken],
+        [worker] * len(taken),
+        [o.state for o, _ in taken],
+        [o.t0 for o, _ in taken],
+        [o.t1 for o, _ in taken],
+        [o.cpu for o, _ in taken],
+        [o.rss for o, _ in taken],
+    )
+    logs = [(o.run, o.fence, o.log) for o, _ in taken if o.log]
+    if logs:
+        attempts.log(turn.db, logs)
+
+
+def _succeed(turn: Turn, worker: int, good: list[Taken]) -> None:
+    engine = turn.engine
+    ids = [o.run for o, _ in good]
+    keys = [lease.key for _, lease in good]
+    bits = [lease.flags | flags.GREW if o.growth else lease.flags for o, lease in good]
+    changed = runs.complete(turn.db, ids, [o.fence for o, _ in good], keys, bits)
+    assert changed == len(good), "a leased run was not running"
+    _write_outputs(turn, [t for t in good if not t[0].growth])
+    cached = [(k, i) for k, i, b in zip(keys, ids, bits, strict=True) if not b & 1]
+    if cached:
+        _check_determinism(turn, good)
+        engine.index.add(turn.db, [k for k, _ in cached], [i for _, i in cached])
+    per_block: dict[int, int] = {}
+    for _, lease in good:
+        per_block[lease.block] = per_block.get(lease.block, 0) + 1
+    for block, n in per_block.items():
+        turn.count(block, DONE, n)
+    turn.event(Kind.COMPLETED, ids, actor=worker)
+    turn.note_progress(DONE, [(lease.block, lease.task) for _, lease in good])
+    growing = [(o, lease) for o, lease in good if o.growth]
+    if growing:
+        engine.settle(turn)
+        for o, lease in growing:
+            grow.grown(turn, o.run, lease.block, lease.out, o.growth)
+
+
+def _write_outputs(turn: Turn, good: list[Taken]) -> None:
+    if not good:
+        return
+    if all(len(o.outs) == 1 for o, _ in good):
+        found = [lease.out for _, lease in good]
+        outs = [o.outs[0] for o, _ in good]
+        owners = [o.run for o, _ in good]
+        ports = [0] * len(good)
+    else:
+        found = [lease.out + p for o, lease in good for p in range(len(o.outs))]
+        outs = [out for o, _ in good for out in o.outs]
+        owners = [o.run for o, _ in good for _ in o.outs]
+        ports = [p for o, _ in good for p in range(len(o.outs))]
+    n = len(outs)
+    data.add(
+        turn.db, found, owners, ports, [data.COMPLETE] * n, [data.VALUE] * n,
+        [o.size for o in outs], [o.digest for o in outs], [o.value for o in outs],
+    )  # fmt: skip
+    named = [(datum, d) for datum, out in zip(found, outs, strict=True) if out.objects for d in out.objects]
+    if named:
+        data.name_objects(turn.db, *zip(*named, strict=True))
+    turn.done += found
+    if turn.engine.follows or turn.engine.lifetimes or turn.engine.index.leading:
+        turn.ended += [o.run for o, _ in good]
+
+
+def _check_determinism(turn: Turn, good: list[Taken]) -> None:
+    """An unequal second result for a key is recorded; the first stays the one that is reused."""
+    index = turn.engine.index
+    seen = [(o, first) for o, lease in good if (first := index.known(lease.key)) is not None and first != o.run]
+    if not seen:
+        return
+    rows = runs.get(turn.db, [first for _, first in seen])
+    heads = data.get(turn.db, [r.out for r in rows.values()], values=False)
+    different = [
+        (o.run, first)
+        for o, first in seen
+        if o.outs and (head := heads.get(rows[first].out)) is not None and head.digest != o.outs[0].digest
+    ]
+    if different:
+        turn.event(Kind.NONDETERMINISTIC, [r for r, _ in different], note=[f for _, f in different])

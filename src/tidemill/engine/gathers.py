@@ -1,0 +1,126 @@
+"""Collections: counting members, digests over stretches, ends."""
+
+from tidemill.engine.turn import Dead, Turn
+from tidemill.model.digest import digest_all
+from tidemill.model.states import DatumState
+from tidemill.stores.state import data, gathers
+from tidemill.stores.state.database import Row
+from tidemill.stores.state.gathers import Gather
+
+_ENDED = {int(s) for s in DatumState if s not in (DatumState.PENDING, DatumState.WRITING)}
+_MISSING = bytes(32)
+
+
+def count_members(turn: Turn, found: list[int], *, failed: bool, cause: int = 0) -> None:
+    """These data ended: count them in the open stretches that hold them."""
+    hits = gathers.hits(turn.db, found, turn.engine.levels)
+    if not hits:
+        return
+    gathers.lock(turn.db, sorted({g for g, _, _ in hits}))
+    number: dict[tuple[int, int], int] = {}
+    for gather, seq, _ in hits:
+        number[(gather, seq)] = number.get((gather, seq), 0) + 1
+    closed: dict[int, list[int]] = {}
+    for (gather, seq), n in number.items():
+        told = closed.setdefault(gather, [0, 0])
+        told[1] += n
+        pending, low, length, step = gathers.count(turn.db, gather, seq, n)
+        if pending == 0:
+            told[0] += 1
+            gathers.close_stretch(turn.db, gather, seq, stretch_digest(turn, low, length, step))
+    for gather, (stretches, n) in closed.items():
+        tell(turn, gather, stretches, 0 if failed else n, n if failed else 0, cause)
+
+
+def tell(turn: Turn, gather: int, stretches: int, complete: int, failed: int, cause: int) -> None:
+    """Count into the collection, and end it where that decides it."""
+    row = gathers.tell(turn.db, gather, stretches, complete, failed)
+    if row is None:
+        return
+    needed = row.need or (1 if row.one else row.members - row.tolerate)
+    if row.members - row.failed < needed:
+        bury(turn, row.id, cause)
+    elif (row.need or row.one) and row.complete >= needed:
+        finish_partial(turn, row)
+    elif row.pending == 0:
+        finish(turn, row)
+
+
+def bury(turn: Turn, gather: int, cause: int) -> None:
+    """Too many members ended without a value: so does the collection."""
+    if gathers.end(turn.db, gather, gathers.DEAD):
+        state = int(DatumState.ERROR)
+        data.bury(turn.db, [gather], [None], [0], [state], [data.GATHER], [0], [cause or None])
+        turn.dead.append(Dead(gather, state, cause))
+
+
+def finish(turn: Turn, row: Gather) -> None:
+    """All members have ended, few enough without a value."""
+    if gathers.end(turn.db, row.id, gathers.COMPLETE):
+        parts = [s.digest or _MISSING for s in gathers.stretches(turn.db, row.id)]
+        complete(turn, row.id, digest_all([row.members.to_bytes(8, "little"), *parts]), row.members)
+
+
+def finish_partial(turn: Turn, row: Gather) -> None:
+    """Enough members are complete: those that are now make up the value; later ones are recorded only."""
+    if not gathers.end(turn.db, row.id, gathers.COMPLETE):
+        return
+    chosen: list[tuple[int, bytes]] = []
+    for s in gathers.stretches(turn.db, row.id):
+        for datum, state, *_, src, found, _value in span(turn, s.lo, s.n, s.step):
+            if state == DatumState.COMPLETE:
+                chosen.append((src or datum, found))
+    if row.one:
+        target = data.get(turn.db, [chosen[0][0]], values=False)[chosen[0][0]]
+        column = (row.id, target.run, target.port, data.COMPLETE, target.kind, target.size, target.id, target.digest)
+        data.alias(turn.db, *[[c] for c in column])
+        turn.done.append(row.id)
+        return
+    manifest = turn.engine.pack([d for d, _ in chosen])
+    complete(
+        turn, row.id, digest_all([len(chosen).to_bytes(8, "little"), *[f for _, f in chosen]]), len(chosen), manifest
+    )
+
+
+def complete(turn: Turn, gather: int, found: bytes, size: int, manifest: bytes | None = None) -> None:
+    data.add(turn.db, [gather], [None], [0], [data.COMPLETE], [data.GATHER], [size], [found], [manifest])
+    turn.done.append(gather)
+
+
+def span(turn: Turn, low: int, n: int, step: int) -> list[Row]:
+    """Rows of the ended members of a stretch."""
+    rows = data.span(turn.db, low, low + (n - 1) * step)
+    return rows if step == 1 else [r for r in rows if (r[0] - low) % step == 0]
+
+
+def stretch_digest(turn: Turn, low: int, n: int, step: int) -> bytes:
+    """BLAKE3 over the digests of a stretch's members in order; a member without a value counts as 32 zero bytes."""
+    return digest_all([r[5] or _MISSING for r in span(turn, low, n, step)])
+
+
+def count_before(turn: Turn, gather: int, own: range, aside: set[int]) -> None:
+    """A collection was just inserted: count the members that had ended before.
+
+    Args:
+        own: outputs of the chunk that brought the collection; none of them has ended.
+        aside: data that this turn ended and has yet to count.
+    """
+    for s in gathers.stretches(turn.db, gather):
+        if s.lo in own:
+            continue
+        ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED and r[0] not in aside]
+        if not ended:
+            continue
+        good = sum(1 for _, state in ended if state == DatumState.COMPLETE)
+        pending, low, n, step = gathers.count(turn.db, gather, s.seq, len(ended))
+        closed = 0
+        if pending == 0:
+            closed = 1
+            gathers.close_stretch(turn.db, gather, s.seq, stretch_digest(turn, low, n, step))
+        tell(turn, gather, closed, good, len(ended) - good, 0)
+
+
+def complete_empty(turn: Turn, gather: int) -> None:
+    """A collection without members is complete at once."""
+    if gathers.end(turn.db, gather, gathers.COMPLETE):
+        complete(turn, gather, digest_all([bytes(8)]), 0)

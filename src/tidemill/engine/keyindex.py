@@ -1,0 +1,148 @@
+"""The key index in memory: recent keys, keys under way, and the sorted merge into the table.
+
+Derived data. A key written per run in random order is the dearest row of all, so recent keys stay in memory and go to the
+table in sorted slices; after a crash those not merged yet are read back from the events since the mark.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tidemill.model import events as model_events
+from tidemill.model.events import Kind
+from tidemill.stores.state import data, events, memo, meta, runs
+from tidemill.stores.state.data import Datum
+from tidemill.stores.state.database import Database
+
+RECENT = 50_000
+SLICE = 5_000
+UNDER_WAY = 100_000
+PortsOf = Callable[[int], int]
+_DONE = int(Kind.COMPLETED)
+
+
+class Source(NamedTuple):
+    """A complete run that may be reused, with its complete outputs (none if it grew)."""
+
+    run: int
+    flags: int
+    outputs: tuple[Datum, ...]
+
+
+class KeyIndex:
+    """Maps run keys to complete runs, and to runs under way of this engine.
+
+    Args:
+        ports: number of outputs of a task id.
+        shared: several engines serve the store, so keys go to the table at once.
+    """
+
+    def __init__(self, ports: PortsOf, *, shared: bool) -> None:
+        self._ports = ports
+        self._shared = shared
+        self._recent: dict[bytes, int] = {}
+        self._merging: dict[bytes, int] = {}
+        self._slices: list[list[tuple[int, int]]] = []
+        self._mark = 0
+        self._under_way: dict[bytes, int] = {}
+        self._led_by: dict[int, bytes] = {}
+
+    def load(self, db: Database) -> None:
+        """Read back the keys that were complete but not merged when the store was last left."""
+        self._recent.clear()
+        self._merging.clear()
+        self._slices.clear()
+        self._under_way.clear()
+        self._led_by.clear()
+        if self._shared:
+            return
+        seq = meta.read(db).get("memo", 0)
+        while rows := events.after(db, seq):
+            seq = rows[-1][0]
+            ids = [i for r in rows for e in model_events.decode(r[4]) if e.kind == _DONE for i in e.ids]
+            for run, key, _out, state, flags, *_ in memo.sources(db, ids):
+                if state == runs.COMPLETE and not flags & 1:
+                    self._recent[bytes(key)] = run
+
+    def add(self, db: Database, keys: list[bytes], ids: list[int]) -> None:
+        """These runs are complete under these keys."""
+        if self._shared:
+            pairs = sorted(zip(map(memo.short, keys), ids, strict=True))
+            memo.add(db, *zip(*pairs, strict=True))
+        else:
+            self._recent.update(zip(keys, ids, strict=True))
+
+    @property
+    def leading(self) -> bool:
+        """Whether any run under way is noted."""
+        return bool(self._under_way)
+
+    def known(self, key: bytes) -> int | None:
+        """The complete run of a recent key (not looked up in the table)."""
+        return self._recent.get(key) or self._merging.get(key)
+
+    def lead(self, key: bytes, run: int) -> int | None:
+        """The run under way with this key, or None after noting that `run` is it now."""
+        leader = self._under_way.get(key)
+        if leader is not None and leader != run:
+            return leader
+        if len(self._under_way) < UNDER_WAY:
+            self._under_way[key] = run
+            self._led_by[run] = key
+        return None
+
+    def forget(self, ids: list[int]) -> None:
+        """These runs ended without a result: they lead nobody any more."""
+        for run in ids:
+            key = self._led_by.pop(run, None)
+            if key is not None:
+                self._under_way.pop(key, None)
+
+    def lookup(self, db: Database, keys: list[bytes]) -> dict[bytes, Source]:
+        """Reusable runs by key: complete, with complete outputs."""
+        found: dict[bytes, int] = {}
+        missing: dict[int, bytes] = {}
+        recent, merging = self._recent, self._merging
+        for key in keys:
+            run = recent.get(key) or merging.get(key)
+            if run is not None:
+                found[key] = run
+            else:
+                missing[memo.short(key)] = key
+        candidates: dict[int, bytes] = {run: key for key, run in found.items()}
+        if missing:
+            for short, run in memo.find(db, list(missing)):
+                candidates[run] = missing[short]
+        return self._checked(db, candidates) if candidates else {}
+
+    def _checked(self, db: Database, candidates: dict[int, bytes]) -> dict[bytes, Source]:
+        good: list[tuple[int, bytes, int, int, int]] = []
+        for run, key, out, state, flags, _block, task in memo.sources(db, list(candidates)):
+            if state == runs.COMPLETE and bytes(key) == candidates[run]:
+                good.append((run, bytes(key), out, flags, self._ports(task)))
+        wanted = [out + p for _, _, out, _, n in good for p in range(n)]
+        rows = data.get(db, wanted, values=False) if wanted else {}
+        aliased = [d.src for d in rows.values() if d.src]
+        # an alias is as good as what it points at
+        sound = data.states(db, aliased) if aliased else {}
+        result: dict[bytes, Source] = {}
+        for run, key, out, flags, n in good:
+            outputs = tuple(d for p in range(n) if (d := rows.get(out + p)) and d.state == data.COMPLETE)
+            if len(outputs) == n and all(not d.src or sound.get(d.src) == data.COMPLETE for d in outputs):
+                result[key] = Source(run, flags, outputs)
+        return result
+
+    def merge(self, db: Database, *, everything: bool = False) -> None:
+        """Merge a slice of what has gathered into the table; call inside a transaction."""
+        if not self._slices and (len(self._recent) >= RECENT or (everything and self._recent)):
+            self._merging, self._recent = self._recent, {}
+            pairs = sorted((memo.short(k), run) for k, run in self._merging.items())
+            self._slices = [pairs[i : i + SLICE] for i in range(0, len(pairs), SLICE)][::-1]
+            self._mark = events.last(db)
+        while self._slices:
+            part = self._slices.pop()
+            memo.add(db, *zip(*part, strict=True))
+            if not self._slices:
+                meta.put(db, "memo", self._mark)
+                self._merging = {}
+            if not everything:
+                return

@@ -1,0 +1,101 @@
+"""Reclaim and upkeep: leases of the dead, timers, and the work the engine owes itself, a slice per turn."""
+
+import math
+
+from tidemill.engine import close, control, grow, retry
+from tidemill.engine.turn import Dead, Turn
+from tidemill.model.events import Kind
+from tidemill.model.protocol import Failure
+from tidemill.model.states import Reason, WorkerState
+from tidemill.stores.state import leases, queues, workers
+from tidemill.stores.state.workers import Worker
+
+SLICE = 1000
+
+LEASE_SECONDS = 60.0
+"""How long an engine that is not heard of keeps its leases."""
+
+
+def upkeep(turn: Turn) -> None:
+    """One slice of everything that is due."""
+    engine = turn.engine
+    if engine.next_timer <= engine.clock.monotonic():
+        fire(turn)
+    if engine.doomed:
+        rows = queues.doomed(turn.db, SLICE)
+        turn.dead += [Dead(*r) for r in rows]
+        engine.doomed = len(rows) == SLICE
+    if engine.unexpanded:
+        grow.expand_slice(turn)
+    if engine.sweeps:
+        control.sweep(turn)
+    if engine.unfolded:
+        engine.unfolded = False
+        close.fold(turn)
+
+
+def fire(turn: Turn) -> None:
+    """Timers that are due."""
+    engine = turn.engine
+    rows = queues.due(turn.db, engine.clock.monotonic())
+    retry.wake(turn, [i for _, kind, i in rows if kind == queues.BACKOFF])
+    engine.next_timer = queues.next_timer(turn.db) or math.inf
+
+
+def register(turn: Turn, name: str, host: str, boot: str, space: str, pid: int, start: float) -> None:
+    """This engine joins the store."""
+    engine = turn.engine
+    engine.id = engine.reserve("worker", 1)
+    now = engine.clock.monotonic()
+    workers.add(turn.db, Worker(engine.id, None, 0, name, host, boot, space, pid, start, now, now + LEASE_SECONDS))
+    turn.event(Kind.ENGINE_STARTED, [engine.id])
+
+
+def register_worker(turn: Turn, name: str, like: Worker) -> int:
+    """An executor joins; its id. It lives by its engine's heartbeat."""
+    worker = turn.engine.reserve("worker", 1)
+    workers.add(turn.db, like._replace(id=worker, parent=turn.engine.id, name=name, state=0))
+    turn.event(Kind.WORKER_STARTED, [worker])
+    return worker
+
+
+def beat(turn: Turn) -> bool:
+    """Extend this engine's registration; False if others have given it up."""
+    now = turn.engine.clock.monotonic()
+    return workers.beat(turn.db, turn.engine.id, now, now + LEASE_SECONDS)
+
+
+def leave(turn: Turn) -> None:
+    """This engine goes: its leases are released free, its registration ends."""
+    engine = turn.engine
+    mine = [w.id for w in workers.executors(turn.db, [engine.id])]
+    retry.release(turn, [(r, f) for r, f, _, _ in leases.of_workers(turn.db, mine)])
+    workers.set_state(turn.db, [*mine, engine.id], int(WorkerState.GONE))
+    turn.event(Kind.ENGINE_STOPPED, [engine.id])
+
+
+def dead_engines(turn: Turn) -> list[Worker]:
+    """Engines whose leases may be taken back: every other one if this engine is alone, else those past their deadline."""
+    now = turn.engine.clock.monotonic()
+    others = [w for w in workers.engines(turn.db) if w.id != turn.engine.id]
+    return others if turn.engine.alone else [w for w in others if w.deadline < now]
+
+
+def reap(turn: Turn, dead: list[Worker], started: set[tuple[int, int]]) -> int:
+    """Void the leases of dead engines. Runs in `started` (run, fence) are charged a loss, the rest is released free.
+
+    The caller has made sure that the processes of these engines are gone. How many leases there were.
+    """
+    if not dead:
+        return 0
+    ids = [w.id for w in dead]
+    mine = [w.id for w in workers.executors(turn.db, ids)]
+    held = leases.of_workers(turn.db, mine)
+    failure = Failure(int(Reason.WORKER_DIED), "engine lost", "the engine ended while this run was executing")
+    for run, fence, worker, t in held:
+        if (run, fence) in started:
+            retry.lose(turn, run, fence, worker, t, failure)
+    retry.release(turn, [(r, f) for r, f, _, _ in held if (r, f) not in started])
+    workers.set_state(turn.db, [*mine, *ids], int(WorkerState.EXPIRED))
+    turn.event(Kind.ENGINE_REAPED, ids)
+    return len(held)

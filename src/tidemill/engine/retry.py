@@ -1,0 +1,124 @@
+"""Failed and lost attempts: retried after a backoff while the task's policy allows, released free, or the end of the run."""
+
+from tidemill.engine import spread
+from tidemill.engine.lease import Leased
+from tidemill.engine.turn import Ready, Turn
+from tidemill.model import protocol
+from tidemill.model.delta import RunFlag
+from tidemill.model.events import Kind
+from tidemill.model.protocol import Failure, Outcome
+from tidemill.model.states import AttemptState, Reason, RunState
+from tidemill.stores.state import attempts, leases, queues, runs
+
+MAX_LOSSES = 5
+_FINAL = {Reason.CODE_CHANGED, Reason.BAD_INPUT}
+_encode = protocol.encode
+
+
+def failed(turn: Turn, worker: int, bad: list[tuple[Outcome, Leased]]) -> None:
+    """Attempts that user code ended: a try each."""
+    rows = []
+    for o, _ in bad:
+        failure = o.failure or Failure(int(Reason.EXCEPTION), "unknown", "no reason was given")
+        rows.append((o.run, o.fence, failure.reason, _encode(failure)))
+    attempts.fail(turn.db, rows)
+    again: list[tuple[Outcome, Leased]] = []
+    over: list[int] = []
+    for (o, lease), row in zip(bad, rows, strict=True):
+        spec = turn.engine.spec(turn.db, lease.task)
+        if lease.tries < spec.retries and row[2] not in _FINAL:
+            again.append((o, lease))
+        else:
+            over.append(o.run)
+    n = len(bad)
+    runs.bump(turn.db, [o.run for o, _ in bad], [o.fence for o, _ in bad], [1] * n, [0] * n)
+    if again:
+        _later(turn, again)
+    if over:
+        found = runs.get(turn.db, over)
+        spread.finish(turn, [(found[r], RunState.ERROR, 0) for r in over])
+
+
+def _later(turn: Turn, again: list[tuple[Outcome, Leased]]) -> None:
+    """RUNNING -> READY with a backoff that doubles with each try."""
+    waits = [turn.engine.spec(turn.db, lease.task).backoff * 2.0**lease.tries for _, lease in again]
+    at = [turn.engine.clock.monotonic() + w for w in waits]
+    later = [(t, o.run) for t, w, (o, _) in zip(at, waits, again, strict=True) if w > 0]
+    if later:
+        queues.wake_at(turn.db, [t for t, _ in later], [queues.BACKOFF] * len(later), [r for _, r in later])
+        turn.engine.next_timer = min(turn.engine.next_timer, *[t for t, _ in later])
+    for w, (o, lease) in zip(waits, again, strict=True):
+        if w <= 0:
+            turn.hot.setdefault(lease.cls, []).append(o.run)
+    turn.event(Kind.RETRYING, [o.run for o, _ in again])
+
+
+def wake(turn: Turn, ids: list[int]) -> None:
+    """Backoffs are over."""
+    requeue(turn, ids)
+
+
+def requeue(turn: Turn, ids: list[int]) -> None:
+    """Runs with nothing pending and no lease stand ready again."""
+    for row in runs.fresh(turn.db, ids):
+        if row.state != runs.LIVE or row.pending > 0:
+            continue
+        if row.flags & RunFlag.EXTERNAL:
+            turn.fresh.append(Ready(row.id, bytes(row.key), row.cls, row.flags, row.task, False))
+        else:
+            turn.hot.setdefault(row.cls, []).append(row.id)
+
+
+def release(turn: Turn, held: list[tuple[int, int]], *, worker: int = 0) -> None:
+    """Void leases of runs that never started: (run, fence). Free of charge."""
+    if not held:
+        return
+    ids = [r for r, _ in held]
+    leases.give_back(turn.db, ids, [f for _, f in held])
+    n = len(held)
+    runs.bump(turn.db, ids, [f for _, f in held], [0] * n, [0] * n)
+    for run in ids:
+        turn.engine.flight.pop(run, None)
+    turn.event(Kind.RELEASED, ids, actor=worker)
+    requeue(turn, ids)
+
+
+def lose(turn: Turn, run: int, fence: int, worker: int, t0: float, failure: Failure, log: bytes = b"") -> None:
+    """Void the lease of a run that had started when its worker was lost: a loss, not a try; too many end the run."""
+    leases.give_back(turn.db, [run], [fence])
+    turn.engine.flight.pop(run, None)
+    attempts.add(
+        turn.db, [run], [fence], [worker], [int(AttemptState.LOST)], [t0 or turn.now], [turn.now], [None], [None]
+    )
+    attempts.fail(turn.db, [(run, fence, failure.reason, _encode(failure))])
+    if log:
+        attempts.log(turn.db, [(run, fence, log)])
+    runs.bump(turn.db, [run], [fence], [0], [1])
+    turn.event(Kind.LOST, [run], actor=worker)
+    row = runs.get(turn.db, [run])[run]
+    if row.losses > MAX_LOSSES:
+        spread.finish(turn, [(row, RunState.ERROR, 0)])
+    else:
+        requeue(turn, [run])
+
+
+def worker_died(
+    turn: Turn, worker: int, started: tuple[int, int, float] | None, failure: Failure, log: bytes, *, charge: bool
+) -> None:
+    """A worker's process is gone. What had started is charged: as a failed try if its own code ended the process
+    (`charge`), else as a loss. Prefetched neighbours are released free."""
+    held = [(r, f) for r, f, _, _ in leases.of_workers(turn.db, [worker])]
+    begun = started is not None and (started[0], started[1]) in held
+    if started is not None and begun:
+        run, fence, t0 = started
+        held.remove((run, fence))
+        if charge and (lease := turn.engine.flight.pop(run, None)) is not None:
+            leases.give_back(turn.db, [run], [fence])
+            o = Outcome(run, fence, int(AttemptState.ERROR), [], t0, turn.now, log=log, failure=failure)
+            attempts.add(turn.db, [run], [fence], [worker], [o.state], [t0], [turn.now], [None], [None])
+            if log:
+                attempts.log(turn.db, [(run, fence, log)])
+            failed(turn, worker, [(o, lease)])
+        else:
+            lose(turn, run, fence, worker, t0, failure, log)
+    release(turn, held, worker=worker)

@@ -1,0 +1,127 @@
+"""Reuse: runs whose key is known already end as aliases of the earlier result; equal runs under way are waited for."""
+
+from typing import NamedTuple
+
+from tidemill.engine import flags
+from tidemill.engine.keyindex import Source
+from tidemill.engine.turn import DONE, REUSED, Ready, Regrow, Turn
+from tidemill.model.delta import RunFlag
+from tidemill.model.events import Kind
+from tidemill.stores.state import classes, data, memo, runs
+
+_ASIDE = RunFlag.NO_CACHE | flags.FORCED
+
+
+class Hit(NamedTuple):
+    """A run and the complete run of equal key."""
+
+    run: int
+    out: int
+    ports: int
+    block: int
+    task: int
+    flags: int
+    key: bytes
+    source: Source
+
+
+def settle_known(turn: Turn, ready: list[Ready], keys: list[bytes]) -> list[Ready]:
+    """Complete what is known, let equal runs follow one another; the runs that have to execute."""
+    engine = turn.engine
+    asked = [k for r, k in zip(ready, keys, strict=True) if not r.flags & _ASIDE]
+    if not asked:
+        return ready
+    known = engine.index.lookup(turn.db, asked)
+    rest: list[Ready] = []
+    hits: list[tuple[Ready, bytes, Source]] = []
+    following: list[tuple[Ready, int]] = []
+    for r, key in zip(ready, keys, strict=True):
+        if r.flags & _ASIDE:
+            rest.append(r)
+        elif (source := known.get(key)) is not None:
+            hits.append((r, key, source))
+        elif (leader := engine.index.lead(key, r.id)) is not None and runs.may_lead(turn.db, leader):
+            following.append((r, leader))
+        else:
+            rest.append(r)
+    follow(turn, following)
+    if hits:
+        complete_hits(turn, _rows(turn, hits))
+    return rest
+
+
+def follow(turn: Turn, following: list[tuple[Ready, int]]) -> None:
+    """Let runs wait for runs of equal key under way, each of which takes the higher priority of the two."""
+    if not following:
+        return
+    engine = turn.engine
+    memo.follow(turn.db, [r.id for r, _ in following], [leader for _, leader in following])
+    engine.follows += len(following)
+    rows = runs.get(turn.db, sorted({leader for _, leader in following}))
+    for r, leader in following:
+        row = rows[leader]
+        mine, theirs = engine.classes[r.cls], engine.classes[row.cls]
+        lifted = mine.priority > theirs.priority or not engine.hubs[theirs.hub].active
+        if row.cls == r.cls or not lifted:
+            continue
+        runs.set_class(turn.db, [leader], [r.cls])
+        rows[leader] = row._replace(cls=r.cls)
+        if classes.drop(turn.db, [row.cls], [leader]):
+            engine.ready[row.cls] -= 1
+            turn.hot.setdefault(r.cls, []).append(leader)
+
+
+def _rows(turn: Turn, hits: list[tuple[Ready, bytes, Source]]) -> list[Hit]:
+    rows = runs.get(turn.db, [r.id for r, _, _ in hits])
+    return [
+        Hit(r.id, (row := rows[r.id]).out, turn.engine.ports(row.task), row.block, row.task, r.flags, key, source)
+        for r, key, source in hits
+    ]
+
+
+def complete_hits(turn: Turn, hits: list[Hit]) -> None:
+    """WAITING or READY -> COMPLETE for runs already stored, and what follows from it."""
+    bits = [h.flags | (flags.GREW if h.source.flags & flags.GREW else 0) for h in hits]
+    changed = runs.reuse(turn.db, [h.run for h in hits], [h.key for h in hits], bits)
+    assert changed == len(hits), "a run was reused twice"
+    count_hits(turn, hits)
+    alias_hits(turn, hits)
+
+
+def count_hits(turn: Turn, hits: list[Hit]) -> None:
+    """Record the reuse and count it in the blocks."""
+    per_block: dict[int, int] = {}
+    for h in hits:
+        per_block[h.block] = per_block.get(h.block, 0) + 1
+    for block, n in per_block.items():
+        turn.count(block, DONE, n)
+        turn.change(block, REUSED, n)
+    turn.event(Kind.REUSED, [h.run for h in hits], note=[h.source.run for h in hits])
+    turn.note_progress(REUSED, [(h.block, h.task) for h in hits])
+
+
+def alias_hits(turn: Turn, hits: list[Hit]) -> None:
+    """The outputs of reused runs point at the existing data; a run that grew grows again, each grown run looked up by its key."""
+    plain = [h for h in hits if not h.source.flags & flags.GREW]
+    columns = [
+        (h.out + port, h.run, port, data.COMPLETE, d.kind, d.size, d.src or d.id, d.digest)
+        for h in plain
+        for port, d in enumerate(h.source.outputs)
+    ]
+    if columns:
+        data.alias(turn.db, *zip(*columns, strict=True))
+        turn.done += [c[0] for c in columns]
+    for h in hits:
+        if h.source.flags & flags.GREW:
+            turn.regrow.append(Regrow(h.run, h.block, h.out, h.source.run))
+        else:
+            turn.ended.append(h.run)
+
+
+def leaders_ended(turn: Turn, ended: list[int]) -> None:
+    """Runs that waited for these equal ones go on: reused if they are complete, else the first of them executes itself."""
+    pairs = memo.followers(turn.db, ended)
+    turn.engine.follows -= len(pairs)
+    for row in runs.fresh(turn.db, [r for r, _ in pairs]) if pairs else []:
+        if row.state == runs.LIVE:
+            turn.fresh.append(Ready(row.id, bytes(row.key), row.cls, row.flags, row.task, False))

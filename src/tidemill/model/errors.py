@@ -1,0 +1,140 @@
+"""The one tree of errors. Each class has a stable code; a handler's question decides the branch.
+
+TidemillError
+├── UsageError            TM100  the caller asked for something that cannot be (also ValueError)
+│   ├── WiringError       TM101  a workflow does not fit together; lists every problem with its place
+│   ├── ConfigError       TM102  a profile, store address or option is wrong
+│   └── MissingExtraError TM103  an optional dependency is not installed (also ImportError)
+├── NotFoundError         TM200  no such run, block, datum, object, store (also LookupError)
+├── ConflictError         TM300  somebody else was first
+│   ├── FencedError       TM301  a write under a lease that is no longer current
+│   ├── StoreBusyError    TM302  another engine owns the store and cannot be reached
+│   └── ResumeError       TM303  an interrupted submission was resumed with another plan
+├── StoreError            TM400  the store cannot do it
+│   ├── NewerStoreError   TM401  written by a newer version of Tidemill
+│   ├── StoreFullError    TM402  disk full, over quota, read-only or not permitted
+│   └── IntegrityError    TM403  stored bytes do not have the digest they should have
+├── RunError              TM500  a run ended without a result
+│   ├── RunFailedError    TM501  user code failed; carries the report
+│   └── RunCancelledError TM502
+├── ValueCodecError       TM600  a value cannot be encoded or decoded (also TypeError)
+└── EngineLostError       TM700  the engine process ended while it was needed
+"""
+
+from typing import ClassVar
+
+
+class TidemillError(Exception):
+    """Root of every error that Tidemill raises on purpose.
+
+    Attributes:
+        code: stable identifier of the kind, for scripts and documentation.
+        hint: one sentence that says what to do, or an empty string.
+    """
+
+    code: ClassVar[str] = "TM000"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\n  {self.hint}" if self.hint else text
+
+
+class UsageError(TidemillError, ValueError):
+    code = "TM100"
+
+
+class WiringError(UsageError):
+    """A workflow does not fit together. `problems` holds every (place, message) found."""
+
+    code = "TM101"
+
+    def __init__(self, problems: list[tuple[str, str]], *, hint: str = "") -> None:
+        self.problems = problems
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the workflow:"
+        lines = [f"  {place}: {text}" if place else f"  {text}" for place, text in problems]
+        super().__init__("\n".join([count, *lines]), hint=hint)
+
+
+class ConfigError(UsageError):
+    code = "TM102"
+
+
+class MissingExtraError(UsageError, ImportError):
+    """An optional dependency is missing; the message names the extra that brings it."""
+
+    code = "TM103"
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs an optional dependency that is not installed",
+            hint=f"pip install 'tidemill[{extra}]'",
+        )
+
+
+class NotFoundError(TidemillError, LookupError):
+    code = "TM200"
+
+
+class ConflictError(TidemillError):
+    code = "TM300"
+
+
+class FencedError(ConflictError):
+    code = "TM301"
+
+
+class StoreBusyError(ConflictError):
+    code = "TM302"
+
+
+class ResumeError(ConflictError):
+    code = "TM303"
+
+
+class StoreError(TidemillError):
+    code = "TM400"
+
+
+class NewerStoreError(StoreError):
+    code = "TM401"
+
+
+class StoreFullError(StoreError):
+    """Disk full, over quota, read-only or not permitted: nothing that was acknowledged is lost."""
+
+    code = "TM402"
+
+
+class IntegrityError(StoreError):
+    code = "TM403"
+
+
+class RunError(TidemillError):
+    code = "TM500"
+
+
+class RunFailedError(RunError):
+    """User code failed. `report` is the text shown to the user, `run` the public id."""
+
+    code = "TM501"
+
+    def __init__(self, message: str, *, run: str = "", report: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.run = run
+        self.report = report
+
+
+class RunCancelledError(RunError):
+    code = "TM502"
+
+
+class ValueCodecError(TidemillError, TypeError):
+    code = "TM600"
+
+
+class EngineLostError(TidemillError):
+    code = "TM700"

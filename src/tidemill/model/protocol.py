@@ -1,0 +1,182 @@
+"""The messages between an engine and its workers: the same over a pipe, a Unix socket or HTTP.
+
+Every message is a MessagePack array whose first element is its number (the tag); frames are length-prefixed by the transport.
+"""
+
+import msgspec
+
+
+class Struct(msgspec.Struct, array_like=True, gc=False):
+    """Base of all messages."""
+
+
+# ---------------------------------------------------------------------------------------------- engine -> worker
+
+
+class Setup(Struct, tag=1):
+    """First message to a worker.
+
+    Attributes:
+        worker: the worker's id.
+        objects: URL of the object store.
+        scratch: directory under which the worker makes one private directory per attempt.
+        index: path of the shared-memory file in which the worker writes what it has started, see `INDEX`.
+        path: entries to put in front of `sys.path`.
+        inline: largest value in bytes that travels and is stored inside rows; larger ones go to the object store.
+        keep: keep the scratch directories of failed attempts.
+    """
+
+    worker: int
+    objects: str
+    scratch: str
+    index: str
+    path: list[str] = []
+    inline: int = 65536
+    keep: bool = True
+
+
+class Input(Struct):
+    """One resolved input of a run.
+
+    Exactly one holds: `value` has the bytes; `gather` is the id of a collection to be read with `Read`; otherwise the bytes
+    are in the object store under `digest`. An input that ended without a value and that the consumer tolerates has
+    `digest == b""`, and its value is None.
+    """
+
+    value: bytes | None
+    digest: bytes
+    size: int = 0
+    gather: int = 0
+
+
+class Claimed(Struct):
+    """A leased run. `inputs[i]` is what input number i of the argument template stands for."""
+
+    run: int
+    fence: int
+    task: int
+    args: bytes
+    inputs: list[Input] = []
+
+
+class Work(Struct, tag=2):
+    """Runs to execute in order, with the specifications of tasks that this worker has not been told about.
+
+    `seconds` is the estimated time per run; a worker sends what it has finished before it starts something long.
+    """
+
+    runs: list[Claimed]
+    tasks: list[tuple[int, bytes]] = []
+    seconds: float = 0.0
+
+
+class Forget(Struct, tag=3):
+    """Drop these runs if they have not started; their leases are void already."""
+
+    runs: list[int]
+
+
+class Answer(Struct, tag=4):
+    """Reply to a `Read`: the members' values in order, or an error text."""
+
+    number: int
+    inputs: list[Input]
+    error: str = ""
+
+
+class Stop(Struct, tag=5):
+    """Finish the run that has started, send its outcome, drop the rest and exit."""
+
+
+# ---------------------------------------------------------------------------------------------- worker -> engine
+
+
+class Hello(Struct, tag=11):
+    """A worker is ready for work."""
+
+    worker: int
+    pid: int
+
+
+class Out(Struct):
+    """One output: inline bytes, or (value None) bytes already durable in the object store under `digest`.
+
+    `digest` is always BLAKE3 of the encoded value. `objects` are the digests of stored files that the value names.
+    """
+
+    value: bytes | None
+    digest: bytes
+    size: int
+    objects: list[bytes] = []
+
+
+class Failure(Struct):
+    """Why an attempt failed, as data.
+
+    Attributes:
+        reason: a `Reason`.
+        kind: exception class, "exit code 3", "signal 9 (SIGKILL)", …
+        message: one line.
+        traceback: full text, user frames only, or "".
+        scratch: directory kept for inspection, or "".
+    """
+
+    reason: int
+    kind: str
+    message: str
+    traceback: str = ""
+    scratch: str = ""
+
+
+class Outcome(Struct):
+    """How one attempt ended.
+
+    Attributes:
+        state: an `AttemptState` (COMPLETE or ERROR).
+        outs: one `Out` per output port; empty on failure and when the run grew.
+        t0, t1: wall-clock seconds since the epoch.
+        cpu: seconds of CPU, children included.
+        rss: peak memory in bytes, the largest of the worker and its children; an upper bound for very short runs.
+        log: captured standard output and error, empty if nothing was printed.
+        failure: set when the attempt failed.
+        growth: encoded `Growth` when the run returned calls.
+    """
+
+    run: int
+    fence: int
+    state: int
+    outs: list[Out]
+    t0: float
+    t1: float
+    cpu: float = 0.0
+    rss: int = 0
+    log: bytes = b""
+    failure: Failure | None = None
+    growth: bytes = b""
+
+
+class Done(Struct, tag=12):
+    """Outcomes, in the order in which they happened."""
+
+    outcomes: list[Outcome]
+
+
+class Read(Struct, tag=13):
+    """Ask for members `first … first+count-1` of a collection."""
+
+    number: int
+    gather: int
+    first: int
+    count: int
+
+
+ToWorker = Setup | Work | Forget | Answer | Stop
+ToEngine = Hello | Done | Read
+
+encode = msgspec.msgpack.Encoder().encode
+decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
+decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
+
+INDEX = "<qqd"
+"""Layout of the shared-memory index (struct format): run, fence, wall-clock start;
+run is 0 while nothing has started. The engine reads it when a worker dies or overruns: only that run is charged."""

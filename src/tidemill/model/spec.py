@@ -1,0 +1,129 @@
+"""What a task is: ports, resources, policies, and the code or command behind it.
+
+A `TaskSpec` is stored with its task row and sent to workers. Its `digest` is the identity of its meaning; everything that
+only changes how it is scheduled (resources, retries, priority) stays outside the digest.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from tidemill.model.states import OnInput
+
+TaskKind = Literal["python", "command", "builtin"]
+
+
+class Port(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One input or output of a task.
+
+    Attributes:
+        name: the parameter's name, or the output's.
+        type: the annotation as text, for people and for wiring checks.
+        many: an input that wants a list, so a sweep's results are gathered for it.
+        file: "file" or "dir" where the value is a path to stage, else "".
+        variadic: "*" or "**" where the port collects the remaining arguments.
+        optional: has a default.
+    """
+
+    name: str
+    type: str = ""
+    many: bool = False
+    file: Literal["", "file", "dir"] = ""
+    variadic: Literal["", "*", "**"] = ""
+    optional: bool = False
+
+
+class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one attempt occupies. `cpus` may be fractional; `memory` in bytes, 0 for unspecified."""
+
+    cpus: float = 1.0
+    memory: int = 0
+
+
+class Python(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A Python function: where to import it from, or the function itself where it cannot be imported.
+
+    Attributes:
+        module: importable name, or "" when `file` or `pickled` is used.
+        qualname: attribute path inside the module.
+        file: path of the script for functions defined in `__main__`.
+        pickled: cloudpickle of the function, for functions typed at a prompt or in a notebook.
+        spread: the function returns several outputs (tuple or mapping), one per output port.
+    """
+
+    qualname: str
+    module: str = ""
+    file: str = ""
+    pickled: bytes = b""
+    spread: bool = False
+
+
+class Command(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A shell command. `template` has `{port}` fields; values are quoted for the shell.
+
+    Attributes:
+        template: the command text.
+        outputs: output port -> path relative to the scratch directory.
+        stdout: output port that receives standard output, or "".
+        stdout_text: that output is text (str) and not a file.
+        ok: exit codes that mean success.
+    """
+
+    template: str
+    outputs: dict[str, str] = {}
+    stdout: str = ""
+    stdout_text: bool = False
+    ok: tuple[int, ...] = (0,)
+
+
+class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Everything about a task.
+
+    Attributes:
+        digest: 32 bytes; identity of the meaning (code, command, ports, version, environment).
+        parts: named digests that make up `digest`, so that `why` can say which changed:
+            "code" (the function itself), "helper:<module>.<name>", "constant:<module>.<name>", "version",
+            "environment", "ports".
+        timeout: seconds, 0 for none.
+        backoff: seconds before the first retry; doubles with each.
+        on_error, on_skipped, on_cancelled: what this task does when an input ended so.
+    """
+
+    name: str
+    digest: bytes
+    kind: TaskKind = "python"
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = (Port("result"),)
+    python: Python | None = None
+    command: Command | None = None
+    resources: Resources = Resources()
+    priority: int = 0
+    retries: int = 0
+    backoff: float = 1.0
+    timeout: float = 0.0
+    cache: bool = True
+    version: str = ""
+    doc: str = ""
+    place: str = ""
+    parts: dict[str, bytes] = {}
+    on_error: OnInput = OnInput.SKIP
+    on_skipped: OnInput = OnInput.SKIP
+    on_cancelled: OnInput = OnInput.SKIP
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(TaskSpec)
+
+
+def encode_spec(spec: TaskSpec) -> bytes:
+    """MessagePack of the specification, with sorted keys."""
+    return _encoder.encode(spec)
+
+
+def decode_spec(data: bytes) -> TaskSpec:
+    """The inverse of `encode_spec`.
+
+    Raises:
+        msgspec.ValidationError: if `data` is not a specification.
+    """
+    return _decoder.decode(data)

@@ -1,0 +1,255 @@
+"""Blocks: sets of runs that finish as one. A block counts what is unfinished inside it; a counter at zero closes it and counts
+in its parent. On PostgreSQL changes of the counters are appended and folded by `fold`, so that engines do not wait for
+each other at the root block's row.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tidemill.model.states import BlockState
+from tidemill.stores.state.database import Column, Database, Row, Statement, insert
+
+_COLUMNS = (
+    "id, parent, root, scope, hub, state, generation, previous, owner, name, out, open, done, reused, failed, skipped, "
+    "cancelled, total, run_lo, run_n, out_lo, out_n, block_lo, block_n, flags, cause, t_open, t_close"
+)
+_INSERT = insert(
+    "block",
+    "id:i parent:i root:i scope:i hub:i state:i generation:i previous:i owner:i name:t out:i open:i done:i reused:i failed:i "
+    "skipped:i cancelled:i total:i run_lo:i run_n:i out_lo:i out_n:i block_lo:i block_n:i flags:i t_open:r",
+)
+_COUNT = Statement(
+    "update block set open = open + ?, done = done + ?, reused = reused + ?, failed = failed + ?, skipped = skipped + ?, "
+    "cancelled = cancelled + ?, total = total + ? where id = ? "
+    "returning id, parent, open, failed, skipped, cancelled, state, out, flags, owner"
+)
+_APPEND = insert("block_delta", "open:i done:i reused:i failed:i skipped:i cancelled:i total:i block:i")
+_FOLD_LOCK = Statement("select 1", "select pg_try_advisory_xact_lock(7414)")
+_FOLD = Statement(
+    "select 1",
+    "with gone as (delete from block_delta returning *), "
+    "s as (select block, sum(open)::bigint o, sum(done)::bigint d, sum(reused)::bigint u, sum(failed)::bigint f, "
+    "sum(skipped)::bigint k, sum(cancelled)::bigint c, sum(total)::bigint t from gone group by block) "
+    "update block b set open = b.open + s.o, done = b.done + s.d, reused = b.reused + s.u, failed = b.failed + s.f, "
+    "skipped = b.skipped + s.k, cancelled = b.cancelled + s.c, total = b.total + s.t from s where b.id = s.block "
+    "returning b.id, b.parent, b.open, b.failed, b.skipped, b.cancelled, b.state, b.out, b.flags, b.owner",
+)
+_CLOSE = Statement("update block set state = ?, t_close = ? where id = ? and state in (0, 1) and open = 0 returning id")
+_REOPEN = Statement(
+    "update block set state = 0, t_close = null where id = ? and state in (2, 3, 4) returning parent, out"
+)
+_STOP = Statement("update block set state = 1, cause = ? where id = ? and state = 0 returning id")
+_GET = Statement(f"select {_COLUMNS} from block where id = ?")
+_MANY = Statement(
+    f"select {', '.join('b.' + c for c in _COLUMNS.split(', '))} from {{ids}} {{join}} block b on b.id = j.value"
+)
+_ROOTS = Statement(f"select {_COLUMNS} from block where parent is null order by id desc limit ?")
+_CHILDREN = Statement(f"select {_COLUMNS} from block where parent = ? order by id")
+_OWNED = Statement(f"select {_COLUMNS} from block where owner = ? order by id desc")
+_ADD_DELTA = Statement(
+    "insert into delta(block, key, header, body, chunks, sealed, result, place) values (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_DELTA = Statement("select block, key, header, body, chunks, sealed, result from delta where block = ?")
+_OPEN_BY_KEY = Statement(
+    "select d.block, d.chunks, d.sealed from delta d join block b on b.id = d.block "
+    "where d.key = ? and b.state = 0 and b.parent is null order by d.block desc limit 1"
+)
+_ADD_CHUNK = Statement("insert into chunk(block, seq, digest, body) values (?, ?, ?, ?)")
+_CHUNK = Statement("select digest, body from chunk where block = ? and seq = ?")
+_CHUNK_DIGESTS = Statement("select digest from chunk where block = ? order by seq limit ?")
+_PROGRESS = Statement("update delta set chunks = ? where block = ?")
+_SEAL = Statement("update delta set sealed = 1 where block = ? and sealed = 0")
+_UNSEALED = Statement(
+    "select d.block, d.chunks from delta d join block b on b.id = d.block where d.sealed = 0 and d.key is null order by d.block"
+)
+_SET_OUT = Statement("update block set out = ? where id = ? and out is null")
+_FLAGS = Statement("update block set flags = ? where id = ?")
+_OPEN_CANCELLING = Statement("select id from block where state = 1 order by id")
+
+STOP_ON_FAILURE = 1
+DETACHED = 2
+"""Flags of a root block."""
+
+
+class Block(NamedTuple):
+    """A block's row."""
+
+    id: int
+    parent: int | None
+    root: int
+    scope: int
+    hub: int
+    state: int
+    generation: int
+    previous: int | None
+    owner: int | None
+    name: str
+    out: int | None
+    open: int
+    done: int
+    reused: int
+    failed: int
+    skipped: int
+    cancelled: int
+    total: int
+    run_lo: int
+    run_n: int
+    out_lo: int
+    out_n: int
+    block_lo: int
+    block_n: int
+    flags: int
+    cause: int | None
+    t_open: float
+    t_close: float | None
+
+
+class Counted(NamedTuple):
+    """A block's counters after a change."""
+
+    id: int
+    parent: int | None
+    open: int
+    failed: int
+    skipped: int
+    cancelled: int
+    state: int
+    out: int | None
+    flags: int
+    owner: int | None
+
+
+class Delta(NamedTuple):
+    """What a block was submitted as."""
+
+    block: int
+    key: bytes | None
+    header: bytes
+    body: bytes | None
+    chunks: int
+    sealed: int
+    result: bytes | None
+
+
+def add(db: Database, *columns: Column) -> None:
+    """Insert blocks; the columns of `Block` without `cause` and `t_close`."""
+    db.many(_INSERT, *columns)
+
+
+def count(db: Database, changes: Mapping[int, list[int]]) -> list[Counted]:
+    """Apply changes [open, done, reused, failed, skipped, cancelled, total] per block; the blocks changed.
+
+    On PostgreSQL nothing is returned here: `fold` does.
+    """
+    if db.dialect == "postgres":
+        rows = [[*change, block] for block, change in changes.items()]
+        if rows:
+            db.many(_APPEND, *zip(*rows, strict=True))
+        return []
+    return [Counted._make(row) for block, change in changes.items() for row in db.rows(_COUNT, *change, block)]
+
+
+def fold(db: Database) -> list[Counted]:
+    """Fold appended changes into the rows; the blocks changed. Empty when another engine is at it, and on SQLite."""
+    if db.dialect == "sqlite":
+        return []
+    got = db.one(_FOLD_LOCK)
+    return [Counted._make(r) for r in db.rows(_FOLD)] if got and got[0] else []
+
+
+def close(db: Database, block: int, state: BlockState, now: float) -> bool:
+    """OPEN or CLOSING -> COMPLETE, ERROR or CANCELLED once nothing inside is unfinished."""
+    return bool(db.rows(_CLOSE, int(state), now, block))
+
+
+def reopen(db: Database, block: int) -> Row | None:
+    """An ended block -> OPEN: (parent, out), or None if it was open."""
+    return db.one(_REOPEN, block)
+
+
+def stop(db: Database, block: int, cause: int | None) -> bool:
+    """OPEN -> CLOSING: nothing new starts in it."""
+    return bool(db.rows(_STOP, cause, block))
+
+
+def get(db: Database, block: int) -> Block | None:
+    row = db.one(_GET, block)
+    return Block._make(row) if row else None
+
+
+def get_many(db: Database, ids: list[int]) -> dict[int, Block]:
+    return {r[0]: Block._make(r) for r in db.rows(_MANY, db.ids(ids))}
+
+
+def roots(db: Database, limit: int = 100) -> list[Block]:
+    """Root blocks, the newest first."""
+    return [Block._make(r) for r in db.rows(_ROOTS, limit)]
+
+
+def children(db: Database, block: int) -> list[Block]:
+    return [Block._make(r) for r in db.rows(_CHILDREN, block)]
+
+
+def owned_by(db: Database, run: int) -> Block | None:
+    """The newest block that a run grew."""
+    row = db.one(_OWNED, run)
+    return Block._make(row) if row else None
+
+
+def stopping(db: Database) -> list[int]:
+    """Blocks that are CLOSING."""
+    return [r[0] for r in db.rows(_OPEN_CANCELLING)]
+
+
+def add_delta(
+    db: Database, block: int, key: bytes | None, header: bytes, body: bytes | None, sealed: bool, result: bytes | None
+) -> None:
+    """Record what a block was submitted as. `body` is an encoded growth, kept so that the run that grew it can be reused."""
+    db.run(_ADD_DELTA, block, key, header, body, 0, int(sealed), result, None)
+
+
+def delta(db: Database, block: int) -> Delta | None:
+    row = db.one(_DELTA, block)
+    return Delta._make(row) if row else None
+
+
+def open_by_key(db: Database, key: bytes) -> Row | None:
+    """(block, chunks, sealed) of the newest open root block submitted under `key`."""
+    return db.one(_OPEN_BY_KEY, key)
+
+
+def add_chunk(db: Database, block: int, seq: int, digest: bytes, body: bytes | None) -> None:
+    db.run(_ADD_CHUNK, block, seq, digest, body)
+
+
+def chunk(db: Database, block: int, seq: int) -> Row | None:
+    """(digest, body) of a chunk."""
+    return db.one(_CHUNK, block, seq)
+
+
+def chunk_digests(db: Database, block: int, limit: int) -> list[bytes]:
+    return [bytes(r[0]) for r in db.rows(_CHUNK_DIGESTS, block, limit)]
+
+
+def set_cursor(db: Database, block: int, chunks: int) -> None:
+    """`chunks` chunks of the block's delta have been expanded."""
+    db.run(_PROGRESS, chunks, block)
+
+
+def seal(db: Database, block: int) -> bool:
+    """The delta is complete; False if it was already."""
+    return db.run(_SEAL, block) == 1
+
+
+def unexpanded(db: Database) -> list[Row]:
+    """(block, chunks expanded) of growths whose stored chunks are not all expanded."""
+    return db.rows(_UNSEALED)
+
+
+def set_out(db: Database, block: int, datum: int) -> bool:
+    """Give the block a datum that completes when it closes; False if it has one."""
+    return db.run(_SET_OUT, datum, block) == 1
+
+
+def set_flags(db: Database, block: int, flags: int) -> None:
+    db.run(_FLAGS, flags, block)

@@ -1,0 +1,154 @@
+"""Hubs, classes and the ready runs that stand in them.
+
+A claim looks at classes (hub, priority, weight, resources), of which there are few, and takes ready runs of a class in the order
+of their ids. Changing a weight touches no run.
+"""
+
+from typing import NamedTuple
+
+from tidemill.stores.state.database import Column, Database, Row, Statement, delete, insert
+
+_ADD_HUB = Statement("insert into hub(id, name, weight, active, block) values (?, ?, ?, ?, ?)")
+_HUBS = Statement("select id, name, weight, active, block from hub order by id")
+_SET_ACTIVE = Statement("update hub set active = ? where id = ?")
+_SET_WEIGHT = Statement("update hub set weight = ? where id = ?")
+_SUSPEND = Statement("update hub set active = 0 where active = 1")
+_FIND = Statement("select id from class where hub = ? and priority = ? and weight = ? and cpus = ? and memory = ?")
+_ADD = Statement(
+    "insert into class(id, hub, priority, weight, cpus, memory) values (?, ?, ?, ?, ?, ?) on conflict do nothing"
+)
+_CLASSES = Statement("select id, hub, priority, weight, cpus, memory from class order by id")
+_READY = insert("ready", "class:i run:i", ignore=True)
+_COUNTS = Statement("select class, count(*) from ready group by class")
+_STANDING = Statement("select c.id from class c where exists (select 1 from ready r where r.class = c.id)")
+_TAKE_PREFIX = Statement("delete from ready where class = ? and run <= ?")
+_TAKE = Statement(
+    "select run from ready where class = ? order by run limit ?",
+    "delete from ready r using (select class, run from ready where class = ? order by run limit ? {skip_locked}) x "
+    "where r.class = x.class and r.run = x.run returning r.run",
+)
+_DROP = delete("ready", "class = {class} and run = {run}", "class:i run:i")
+_ACTION = insert("action", "run:i class:i", ignore=True)
+_WITHDRAW = delete("action", "run = {run} and class = {class}", "run:i class:i")
+_ACTIONS = Statement("select a.run, a.class from {ids} {join} action a on a.run = j.value")
+_NOTIFY = Statement("select 1", "select pg_notify('tidemill_ready', '')")
+
+
+class Class(NamedTuple):
+    """A class: what ready runs in it have in common."""
+
+    id: int
+    hub: int
+    priority: int
+    weight: float
+    cpus: float
+    memory: int
+
+
+class Hub(NamedTuple):
+    """A share of the workers' attention. An inactive hub keeps its ready runs and gives none out."""
+
+    id: int
+    name: str
+    weight: float
+    active: int
+    block: int | None
+
+
+def add_hub(db: Database, hub: int, name: str, weight: float, active: bool, block: int | None) -> None:
+    db.run(_ADD_HUB, hub, name, weight, int(active), block)
+
+
+def hubs(db: Database) -> list[Hub]:
+    return [Hub._make(r) for r in db.rows(_HUBS)]
+
+
+def set_active(db: Database, hub: int, active: bool) -> None:
+    db.run(_SET_ACTIVE, int(active), hub)
+
+
+def set_weight(db: Database, hub: int, weight: float) -> None:
+    db.run(_SET_WEIGHT, weight, hub)
+
+
+def find_or_add(db: Database, new_id: int, hub: int, priority: int, weight: float, cpus: float, memory: int) -> int:
+    """The id of this class, `new_id` if it did not exist."""
+    key = (hub, priority, weight, cpus, memory)
+    row = db.one(_FIND, *key)
+    if row is None:
+        db.run(_ADD, new_id, *key)
+        row = db.one(_FIND, *key)
+        assert row is not None
+    return int(row[0])
+
+
+def every(db: Database) -> list[Class]:
+    return [Class._make(r) for r in db.rows(_CLASSES)]
+
+
+def stand(db: Database, classes: Column, runs: Column) -> None:
+    """Put ready runs where claims find them."""
+    db.many(_READY, classes, runs)
+
+
+def counts(db: Database) -> dict[int, int]:
+    """Ready runs per class."""
+    return dict(db.rows(_COUNTS))
+
+
+def standing(db: Database) -> list[int]:
+    """Classes with at least one ready run."""
+    return [r[0] for r in db.rows(_STANDING)]
+
+
+def take(db: Database, cls: int, limit: int) -> list[int]:
+    """Take at most `limit` ready runs of a class, the oldest first. On PostgreSQL runs that another engine is taking are passed over."""
+    if db.dialect == "postgres":
+        return sorted(r[0] for r in db.rows(_TAKE, cls, limit))
+    runs = [r[0] for r in db.rows(_TAKE, cls, limit)]
+    if runs:
+        db.run(_TAKE_PREFIX, cls, runs[-1])
+    return runs
+
+
+def drop(db: Database, classes: Column, runs: Column) -> int:
+    """Take these runs off these classes, if they stand there."""
+    return db.many(_DROP, classes, runs)
+
+
+def act(db: Database, runs: Column, classes: Column) -> None:
+    """Let runs stand in further classes, on other hubs."""
+    db.many(_ACTION, runs, classes)
+
+
+def withdraw(db: Database, runs: Column, classes: Column) -> None:
+    db.many(_WITHDRAW, runs, classes)
+
+
+def actions(db: Database, runs: list[int]) -> list[Row]:
+    """(run, class) of the further classes of runs."""
+    return db.rows(_ACTIONS, db.ids(runs))
+
+
+def suspend_all(db: Database) -> None:
+    """No hub gives out work until it is made active again."""
+    db.run(_SUSPEND)
+
+
+def notify(db: Database) -> None:
+    """Wake other engines; a hint, sent with the commit."""
+    if db.dialect == "postgres":
+        db.rows(_NOTIFY)
+
+
+_SHARED = Statement("select 1", "select pg_advisory_xact_lock_shared(7413)")
+_EXCLUSIVE = Statement("select 1", "select pg_advisory_xact_lock(7413)")
+
+
+def lock_graph(db: Database, *, exclusive: bool) -> None:
+    """Keep submission and completion of several engines apart until the transaction ends.
+
+    A chunk whose edges name data of other transactions takes the lock alone; completions share it. So a datum is either seen as
+    complete by the chunk that names it, or its completion sees the chunk's edges.
+    """
+    db.rows(_EXCLUSIVE if exclusive else _SHARED)

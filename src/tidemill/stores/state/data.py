@@ -1,0 +1,228 @@
+"""Data: values written once, then immutable. A datum's row is inserted when it ends; until then it is pending.
+
+`src` names the datum that holds the value, for an alias; it never names another alias.
+"""
+
+from typing import NamedTuple
+
+from tidemill.stores.state.database import Column, Database, Row, Statement, insert
+
+VALUE, GATHER, BLOCK = 1, 2, 3
+"""Kinds: an encoded value, a collection, the end of a block."""
+COMPLETE = 2
+
+_INSERT = insert("datum", "id:i run:i port:i state:i kind:i size:i digest:b value:b")
+_ALIASES = insert("datum", "id:i run:i port:i state:i kind:i size:i src:i digest:b")
+_DEAD = insert("datum", "id:i run:i port:i state:i kind:i size:i cause:i", ignore=True)
+_GET = Statement(
+    "select d.id, d.run, d.port, d.state, d.kind, d.size, d.src, d.cause, d.digest, d.value "
+    "from {ids} {join} datum d on d.id = j.value"
+)
+_HEADS = Statement(
+    "select d.id, d.run, d.port, d.state, d.kind, d.size, d.src, d.cause, d.digest, null "
+    "from {ids} {join} datum d on d.id = j.value"
+)
+_STATES = Statement("select d.id, d.state from {ids} {join} datum d on d.id = j.value")
+_RESET = Statement("delete from datum where id in (select value from {ids}) and state in (5, 6, 7) returning id")
+_EXPIRE = Statement(
+    "update datum set state = 3, value = null where id in (select value from {ids}) and state = 2 returning id"
+)
+_LOSE = Statement("update datum set state = 8 where id in (select value from {ids}) and state = 2 returning id")
+_DELETE = Statement(
+    "update datum set state = 4, value = null where id in (select value from {ids}) and state in (2, 3, 8) returning id"
+)
+_RESTORE = Statement(
+    "update datum set state = 2, value = coalesce(?, value) where id = ? and state in (3, 8) returning id"
+)
+_INPUTS = Statement(
+    "select e.run, e.port, d.id, d.state, d.kind, d.size, d.src, d.digest, d.value from {ids} "
+    "cross join edge e on e.run = j.value and e.port >= 0 cross join datum d on d.id = e.datum",
+    "select e.run, e.port, d.id, d.state, d.kind, d.size, d.src, d.digest, d.value from {ids} "
+    "join edge e on e.run = j.value and e.port >= 0 join datum d on d.id = e.datum order by e.run, e.port",
+)
+_DIGESTS = Statement(
+    "select e.run, d.digest from {ids} cross join edge e on e.run = j.value and e.port >= 0 "
+    "cross join datum d on d.id = e.datum",
+    "select e.run, d.digest from {ids} join edge e on e.run = j.value and e.port >= 0 join datum d on d.id = e.datum "
+    "order by e.run, e.port",
+)
+_SPAN = Statement("select id, state, kind, size, src, digest, value from datum where id >= ? and id <= ? order by id")
+_OBJECTS = insert("content", "datum:i digest:b", ignore=True)
+_LITERALS = insert("literal", "block:i digest:b", ignore=True)
+_FORWARD = insert("forward", "datum:i target:i run:i port:i")
+_FORWARDED = Statement("select f.datum, f.target, f.run, f.port from {ids} {join} forward f on f.target = j.value")
+_UNFORWARD = Statement("delete from forward where target in (select value from {ids})")
+_FORWARDS = Statement("select count(*) from forward")
+_ALL_OBJECTS = Statement(
+    "select digest from datum where value is null and state = 2 and kind = 1 and src is null and size > 0 "
+    "union select c.digest from content c join datum d on d.id = c.datum where d.state = 2 union select digest from literal"
+)
+_LIFETIME = insert("lifetime", "datum:i kind:i block:i", ignore=True)
+_LIFETIMES = Statement("select count(*) from lifetime")
+_BLOCK_LIFETIMES = Statement("delete from lifetime where block in (select value from {ids}) returning datum")
+
+
+class Datum(NamedTuple):
+    """A datum's row."""
+
+    id: int
+    run: int | None
+    port: int
+    state: int
+    kind: int
+    size: int
+    src: int | None
+    cause: int | None
+    digest: bytes | None
+    value: bytes | None
+
+
+class Forward(NamedTuple):
+    """A promise: output `port` of `run` is `datum`, which will end as `target` does."""
+
+    datum: int
+    target: int
+    run: int
+    port: int
+
+
+class InputRow(NamedTuple):
+    """One ended input of a run."""
+
+    run: int
+    port: int
+    datum: int
+    state: int
+    kind: int
+    size: int
+    src: int | None
+    digest: bytes | None
+    value: bytes | None
+
+
+def add(db: Database, *columns: Column) -> None:
+    """Insert data: id, run, port, state, kind, size, digest, value."""
+    db.many(_INSERT, *columns)
+
+
+def alias(db: Database, *columns: Column) -> None:
+    """Insert complete aliases: id, run, port, state, kind, size, src, digest."""
+    db.many(_ALIASES, *columns)
+
+
+def bury(db: Database, *columns: Column) -> int:
+    """Insert data that ended without a value: id, run, port, state, kind, size, cause."""
+    return db.many(_DEAD, *columns)
+
+
+def get(db: Database, ids: list[int], *, values: bool = True) -> dict[int, Datum]:
+    """Rows by id; pending data have none."""
+    return {r[0]: Datum._make(r) for r in db.rows(_GET if values else _HEADS, db.ids(ids))}
+
+
+def states(db: Database, ids: list[int]) -> dict[int, int]:
+    """States by id; pending data are missing."""
+    return {r[0]: r[1] for r in db.rows(_STATES, db.ids(ids))}
+
+
+def reset(db: Database, ids: list[int]) -> list[int]:
+    """ERROR, SKIPPED or CANCELLED -> PENDING; those that were."""
+    return [r[0] for r in db.rows(_RESET, db.ids(ids))]
+
+
+def expire(db: Database, ids: list[int]) -> list[int]:
+    """COMPLETE -> EXPIRED: the value goes, the digest stays."""
+    return [r[0] for r in db.rows(_EXPIRE, db.ids(ids))]
+
+
+def lose(db: Database, ids: list[int]) -> list[int]:
+    """COMPLETE -> LOST: the bytes are not where they should be."""
+    return [r[0] for r in db.rows(_LOSE, db.ids(ids))]
+
+
+def remove(db: Database, ids: list[int]) -> list[int]:
+    """COMPLETE, EXPIRED or LOST -> DELETED."""
+    return [r[0] for r in db.rows(_DELETE, db.ids(ids))]
+
+
+def restore(db: Database, datum: int, value: bytes | None) -> bool:
+    """EXPIRED or LOST -> COMPLETE, when the same bytes were made again."""
+    return bool(db.rows(_RESTORE, value, datum))
+
+
+def inputs(db: Database, runs: list[int]) -> list[InputRow]:
+    """The ended inputs of runs, by run and port (order-only edges left out)."""
+    return [InputRow._make(r) for r in db.rows(_INPUTS, db.ids(runs))]
+
+
+def input_digests(db: Database, runs: list[int]) -> list[Row]:
+    """(run, digest) of the ended inputs, by run and port."""
+    return db.rows(_DIGESTS, db.ids(runs))
+
+
+def span(db: Database, low: int, high: int) -> list[Row]:
+    """(id, state, kind, size, src, digest, value) of ended data with `low <= id <= high`."""
+    return db.rows(_SPAN, low, high)
+
+
+def name_objects(db: Database, data: Column, digests: Column) -> None:
+    """Record which stored objects the values of data name."""
+    db.many(_OBJECTS, data, digests)
+
+
+def name_literals(db: Database, block: int, digests: list[bytes]) -> None:
+    """Record which stored objects the arguments of a block's runs name."""
+    db.many(_LITERALS, [block] * len(digests), digests)
+
+
+def forward(db: Database, data: Column, targets: Column, runs: Column, ports: Column) -> None:
+    """Make pending data, outputs of these runs, end as their targets will."""
+    db.many(_FORWARD, data, targets, runs, ports)
+
+
+def forwarded(db: Database, targets: list[int]) -> list[Forward]:
+    """Data that wait for these targets; their links are removed."""
+    rows = db.rows(_FORWARDED, db.ids(targets))
+    if rows:
+        db.run(_UNFORWARD, db.ids(targets))
+    return [Forward._make(r) for r in rows]
+
+
+def any_forward(db: Database) -> int:
+    row = db.one(_FORWARDS)
+    return int(row[0]) if row else 0
+
+
+def live_objects(db: Database) -> set[bytes]:
+    """Digests of all stored objects that complete data or arguments name."""
+    return {bytes(r[0]) for r in db.rows(_ALL_OBJECTS)}
+
+
+AFTER_USE, AFTER_BLOCK = 1, 2
+
+
+def set_lifetime(db: Database, data: Column, kinds: Column, blocks: Column) -> None:
+    """Record when data expire: after their last consumer ended, or when their block closes."""
+    db.many(_LIFETIME, data, kinds, blocks)
+
+
+def any_lifetime(db: Database) -> int:
+    row = db.one(_LIFETIMES)
+    return int(row[0]) if row else 0
+
+
+def lifetimes_of(db: Database, blocks: list[int]) -> list[int]:
+    """Data whose lifetime ends with these blocks; their records are removed."""
+    return [r[0] for r in db.rows(_BLOCK_LIFETIMES, db.ids(blocks))]
+
+
+_USED_UP = Statement(
+    "delete from lifetime where kind = 1 and datum in (select e.datum from {ids} {join} edge e on e.run = j.value "
+    "where not exists (select 1 from edge o join run r on r.id = o.run where o.datum = e.datum and r.state in (0, 9))) "
+    "returning datum"
+)
+
+
+def used_up(db: Database, runs: list[int]) -> list[int]:
+    """Inputs of these runs that live only until used and that no live run waits for; their records are removed."""
+    return [r[0] for r in db.rows(_USED_UP, db.ids(runs))]

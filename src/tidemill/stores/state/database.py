@@ -1,0 +1,160 @@
+"""One small interface over the two databases, and statements written once for both.
+
+A statement is text with `?` for values and a few words in braces for what the dialects spell differently:
+
+* `{ids}` one parameter, a list of integers, as a table `j(value)`: `from {ids}`;
+* `{join}` a join whose order the planner must keep (it starts from the list, never from the big table);
+* `{blob}`, `{int}`, `{real}` column types; `{strict}`, `{norowid}` table options.
+
+`many` makes a statement that runs once per row of some columns: an `executemany` on SQLite, one set-based statement over
+`unnest` on PostgreSQL. Both report how many rows they touched.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+Dialect = Literal["sqlite", "postgres"]
+Row = tuple[Any, ...]
+Column = Sequence[Any]
+
+_WORDS = {
+    "sqlite": {
+        "ids": "json_each(?) j",
+        "join": "cross join",
+        "blob": "blob",
+        "int": "integer",
+        "real": "real",
+        "strict": "strict",
+        "norowid": "strict, without rowid",
+        "skip_locked": "",
+        "share": "",
+    },
+    "postgres": {
+        "ids": "unnest(?::bigint[]) j(value)",
+        "join": "join",
+        "blob": "bytea",
+        "int": "bigint",
+        "real": "double precision",
+        "strict": "",
+        "norowid": "",
+        "skip_locked": "for update skip locked",
+        "share": "for share",
+    },
+}
+_TYPES = {"i": "bigint", "b": "bytea", "r": "double precision", "t": "text"}
+
+
+def _spell(text: str, dialect: Dialect) -> str:
+    words = _WORDS[dialect]
+    text = re.sub(r"\{(\w+)\}", lambda m: words[m.group(1)], text)
+    if dialect == "postgres":
+        text = text.replace("%", "%%").replace("?", "%s")
+    return text
+
+
+class Statement:
+    """A statement in both dialects."""
+
+    __slots__ = ("postgres", "sqlite")
+
+    def __init__(self, text: str, postgres: str | None = None) -> None:
+        self.sqlite = _spell(text, "sqlite")
+        self.postgres = _spell(postgres if postgres is not None else text, "postgres")
+
+
+class Many:
+    """A statement that runs once per row of `columns` (name:type with type i, b, r or t)."""
+
+    __slots__ = ("postgres", "sqlite")
+
+    def __init__(self, text: str, postgres: str, columns: str) -> None:
+        names = [c.split(":")[0] for c in columns.split()]
+        arrays = ", ".join(f"?::{_TYPES[c.split(':')[1]]}[]" for c in columns.split())
+        for position, name in enumerate(names, 1):
+            text = text.replace("{" + name + "}", f"?{position}")
+            postgres = postgres.replace("{" + name + "}", f"u.{name}")
+        self.sqlite = _spell(text, "sqlite")
+        self.postgres = _spell(postgres.replace("{rows}", f"unnest({arrays}) u({', '.join(names)})"), "postgres")
+
+
+def insert(table: str, columns: str, *, ignore: bool = False) -> Many:
+    """Insert one row per entry of the columns; with `ignore`, rows whose key exists are left as they are."""
+    names = [c.split(":")[0] for c in columns.split()]
+    head = f"insert into {table}({', '.join(names)}) "
+    tail = " on conflict do nothing" if ignore else ""
+    marks = ", ".join("{" + n + "}" for n in names)
+    return Many(f"{head}values ({marks}){tail}", f"{head}select {marks} from {{rows}}{tail}", columns)
+
+
+def update(table: str, change: str, where: str, columns: str) -> Many:
+    """Update rows: `change` and `where` use `{column}` for the parameters and bare names for the table's own columns."""
+    own = re.sub(r"(?<![\w.{])(\w+)(?=\s*(=|in\b|<|>))", r"t.\1", where)
+    return Many(
+        f"update {table} set {change} where {where}",
+        f"update {table} t set {change} from {{rows}} where {own}",
+        columns,
+    )
+
+
+def delete(table: str, where: str, columns: str) -> Many:
+    """Delete rows; `where` as in `update`."""
+    own = re.sub(r"(?<![\w.{])(\w+)(?=\s*(=|in\b|<|>))", r"t.\1", where)
+    return Many(f"delete from {table} where {where}", f"delete from {table} t using {{rows}} where {own}", columns)
+
+
+class Database(ABC):
+    """A connection with one transaction at a time. Not thread-safe: one thread owns it."""
+
+    dialect: Dialect
+    url: str
+
+    @abstractmethod
+    def rows(self, statement: Statement, *params: object) -> list[Row]:
+        """All rows of a query (or of a change with `returning`)."""
+
+    @abstractmethod
+    def run(self, statement: Statement, *params: object) -> int:
+        """Execute a change; the number of rows it touched."""
+
+    @abstractmethod
+    def many(self, statement: Many, *columns: Column) -> int:
+        """Execute once per row of equally long columns; the number of rows touched in all."""
+
+    @abstractmethod
+    def ids(self, values: Iterable[int]) -> object:
+        """A list of integers as a parameter for `{ids}`."""
+
+    @abstractmethod
+    def begin(self, *, write: bool = True) -> None: ...
+
+    @abstractmethod
+    def commit(self) -> None: ...
+
+    @abstractmethod
+    def rollback(self) -> None: ...
+
+    @abstractmethod
+    def script(self, text: str) -> None:
+        """Execute several statements without parameters, written with the words above."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def one(self, statement: Statement, *params: object) -> Row | None:
+        """The first row, or None."""
+        rows = self.rows(statement, *params)
+        return rows[0] if rows else None
+
+    @contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[None]:
+        """Commit at the end, roll back on an exception."""
+        self.begin(write=write)
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()

@@ -1,0 +1,34 @@
+"""Edges from data to the runs that wait for them. Port 0… is an input number; negative ports only order."""
+
+from tidemill.stores.state.database import Column, Database, Row, Statement, insert
+
+_INSERT = insert("edge", "run:i port:i datum:i")
+_CONSUMERS = Statement(
+    "select e.datum, e.run, e.port from {ids} cross join edge e on e.datum = j.value limit ?",
+    "select e.datum, e.run, e.port from {ids} join edge e on e.datum = j.value order by e.run limit ?",
+)
+_OF_RUNS = Statement("select e.run, e.port, e.datum from {ids} {join} edge e on e.run = j.value")
+_PENDING_OF = Statement(
+    "select e.run, count(*) from {ids} {join} edge e on e.run = j.value left join datum d on d.id = e.datum "
+    "where d.state is null or d.state = 1 group by 1"
+)
+
+
+def add(db: Database, runs: Column, ports: Column, data: Column) -> None:
+    """Insert edges; `runs` ascending."""
+    db.many(_INSERT, runs, ports, data)
+
+
+def consumers(db: Database, data: list[int], limit: int = -1) -> list[Row]:
+    """(datum, run, port) of who waits for these data."""
+    return db.rows(_CONSUMERS, db.ids(data), limit if limit >= 0 else 1 << 60)
+
+
+def of_runs(db: Database, runs: list[int]) -> list[Row]:
+    """(run, port, datum) of the inputs of runs."""
+    return db.rows(_OF_RUNS, db.ids(runs))
+
+
+def pending(db: Database, runs: list[int]) -> dict[int, int]:
+    """How many inputs of each run have not ended."""
+    return {r: n for r, n in db.rows(_PENDING_OF, db.ids(runs))}

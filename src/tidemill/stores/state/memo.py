@@ -1,0 +1,58 @@
+"""The key index: from the first 64 bits of a run key to the run. Derived data; the key itself is in the run row."""
+
+from tidemill.stores.state.database import Column, Database, Row, Statement, insert
+
+_INSERT = insert("memo", "k:i run:i", ignore=True)
+_FIND = Statement("select m.k, m.run from {ids} {join} memo m on m.k = j.value")
+_SOURCES = Statement(
+    "select r.id, r.key, r.out, r.state, r.flags, r.block, r.task from {ids} {join} run r on r.id = j.value"
+)
+_FOLLOW = insert("follow", "run:i leader:i", ignore=True)
+_FOLLOWERS = Statement("select f.run, f.leader from {ids} {join} follow f on f.leader = j.value")
+_UNFOLLOW = Statement("delete from follow where leader in (select value from {ids})")
+_LEAVE = Statement("delete from follow where run in (select value from {ids})")
+_ANY_FOLLOW = Statement("select count(*) from follow")
+
+
+def short(key: bytes) -> int:
+    """The first 64 bits of a key as a signed integer."""
+    return int.from_bytes(key[:8], "little", signed=True)
+
+
+def add(db: Database, shorts: Column, runs: Column) -> None:
+    """Insert in ascending order of `shorts`: a sorted merge touches each page once."""
+    db.many(_INSERT, shorts, runs)
+
+
+def find(db: Database, shorts: list[int]) -> list[Row]:
+    """(short, run) candidates; the caller compares whole keys."""
+    return db.rows(_FIND, db.ids(shorts))
+
+
+def sources(db: Database, runs: list[int]) -> list[Row]:
+    """(id, key, out, state, flags, block, task) of runs."""
+    return db.rows(_SOURCES, db.ids(runs))
+
+
+def follow(db: Database, runs: Column, leaders: Column) -> None:
+    """Let runs wait for runs of equal key that are under way."""
+    db.many(_FOLLOW, runs, leaders)
+
+
+def followers(db: Database, leaders: list[int]) -> list[Row]:
+    """(run, leader) of those that wait for these runs; they wait no longer."""
+    ids = db.ids(leaders)
+    rows = db.rows(_FOLLOWERS, ids)
+    if rows:
+        db.run(_UNFOLLOW, ids)
+    return rows
+
+
+def leave(db: Database, runs: list[int]) -> None:
+    """These runs wait for nobody any more (they ended otherwise)."""
+    db.run(_LEAVE, db.ids(runs))
+
+
+def any_follow(db: Database) -> int:
+    row = db.one(_ANY_FOLLOW)
+    return int(row[0]) if row else 0

@@ -1,0 +1,109 @@
+"""The state store on PostgreSQL through psycopg 3: several engines may serve one store."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tidemill.model.errors import ConfigError, MissingExtraError, StoreError, StoreFullError
+from tidemill.stores.state.database import Column, Database, Many, Row, Statement
+
+if TYPE_CHECKING:
+    import psycopg
+
+CHANNEL = "tidemill_ready"
+
+
+class PostgresDatabase(Database):
+    """One connection to a PostgreSQL database. Tables live in the connection's first schema (`search_path`).
+
+    Args:
+        url: `postgresql://user:password@host:port/database`, anything libpq accepts.
+
+    Raises:
+        MissingExtraError: psycopg is not installed.
+        StoreError: the server does not answer.
+    """
+
+    dialect = "postgres"
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        try:
+            import psycopg
+        except ImportError as error:
+            raise MissingExtraError("a PostgreSQL store", "postgres") from error
+        self._psycopg = psycopg
+        self.url = _without_password(url)
+        try:
+            self._connection: psycopg.Connection[Row] = psycopg.connect(url, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise StoreError(f"the PostgreSQL store {self.url} cannot be reached: {str(error).strip()}") from error
+        except psycopg.ProgrammingError as error:
+            raise ConfigError(f"not a PostgreSQL address: {self.url} ({str(error).strip()})") from error
+        self._connection.read_only = read_only
+        self._connection.prepare_threshold = 2
+        self._cursor = self._connection.cursor(binary=True)
+
+    def rows(self, statement: Statement, *params: object) -> list[Row]:
+        cursor = self._execute(statement.postgres, params)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def run(self, statement: Statement, *params: object) -> int:
+        return self._execute(statement.postgres, params).rowcount
+
+    def many(self, statement: Many, *columns: Column) -> int:
+        return self._execute(statement.postgres, [c if isinstance(c, list) else list(c) for c in columns]).rowcount
+
+    def ids(self, values: Iterable[int]) -> object:
+        return values if isinstance(values, list) else list(values)
+
+    def begin(self, *, write: bool = True) -> None:
+        self._execute("begin", ())
+
+    def commit(self) -> None:
+        self._execute("commit", ())
+
+    def rollback(self) -> None:
+        if not self._connection.closed:
+            self._execute("rollback", ())
+
+    def script(self, text: str) -> None:
+        for part in text.split(";"):
+            if part.strip():
+                self.run(Statement(part))
+
+    def listen(self) -> None:
+        """Ask to be told when another engine makes runs ready (a hint, never the truth)."""
+        self._execute(f"listen {CHANNEL}", ())
+
+    def heard(self) -> bool:
+        """Whether a notification has come since the last call; does not wait."""
+        return any(True for _ in self._connection.notifies(timeout=0))
+
+    def fileno(self) -> int:
+        """The connection's socket, to wait on for notifications."""
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _execute(self, text: str, params: Any) -> "psycopg.Cursor[Row]":
+        try:
+            return self._cursor.execute(text, params)
+        except self._psycopg.Error as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: "psycopg.Error") -> StoreError:
+        state = error.sqlstate or ""
+        text = str(error).strip()
+        if state.startswith("53"):
+            return StoreFullError(f"the PostgreSQL store {self.url} is out of resources: {text}")
+        if state in ("25006", "42501"):
+            return StoreFullError(f"the PostgreSQL store {self.url} cannot be written: {text}")
+        if not state or state.startswith(("08", "57P")):
+            return StoreError(f"the connection to {self.url} was lost: {text}; run the same command again to continue")
+        return StoreError(f"{text} ({state}) in the store {self.url}")
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{user.split(':')[0]}{at}{host}"
