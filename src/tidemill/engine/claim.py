@@ -16,8 +16,11 @@ from tidemill.stores.state.classes import Class
 from tidemill.stores.state.data import InputRow
 from tidemill.stores.state.runs import Candidate
 
-Room = Callable[[Class], int]
-"""How many runs of a class a worker may take now; 0 where it does not fit."""
+Room = Callable[[Class, int], int]
+"""How many of the runs of a class that stand ready (the second argument) a worker may take now; 0 where it does not fit."""
+
+MANY = 1 << 30
+"""Stands for a number of ready runs that is not known, because other engines add to it."""
 
 _NOTHING = bytes(SIZE)
 
@@ -43,7 +46,12 @@ def _choose(turn: Turn, room: Room) -> list[tuple[int, int]]:
     for c, found in turn.hot.items():
         if found:
             counts[c] = counts.get(c, 0) + len(found)
-    fitting = {c: n for c in counts if engine.hubs[engine.classes[c].hub].active and (n := room(engine.classes[c])) > 0}
+    fitting = {
+        c: n
+        for c in counts
+        if engine.hubs[engine.classes[c].hub].active
+        and (n := room(engine.classes[c], counts[c] if engine.alone else MANY)) > 0
+    }
     if not fitting:
         return []
     if len(fitting) == 1:

@@ -19,7 +19,7 @@ from tidemill.engine.turn import Turn
 from tidemill.model import events as model_events
 from tidemill.model.delta import ClassSpec
 from tidemill.model.errors import NotFoundError
-from tidemill.model.spec import TaskSpec, decode_spec
+from tidemill.model.spec import TaskSpec, decode_spec, encode_spec
 from tidemill.stores.state import blocks, classes, data, events, gathers, memo, queues, schema, tasks
 from tidemill.stores.state.classes import Class, Hub
 from tidemill.stores.state.database import Database
@@ -167,6 +167,10 @@ class Engine:
                 raise NotFoundError(f"there is no task {task}")
             found = self._specs[task] = decode_spec(encoded)
         return found
+
+    def encoded_spec(self, task: int) -> bytes:
+        """The specification of a task as workers get it."""
+        return encode_spec(self.spec(self.db, task))
 
     def ports(self, task: int) -> int:
         """How many outputs a task has."""

@@ -2,15 +2,16 @@
 
 from tidemill.engine.turn import Turn
 from tidemill.model.events import Kind
-from tidemill.stores.state import classes
+from tidemill.stores.state import blocks, classes
 
 
-def suspend_all(turn: Turn) -> None:
-    """Attached work waits until somebody asks for it again."""
-    engine = turn.engine
-    found = [h.id for h in engine.hubs.values() if h.active]
-    for hub in found:
-        set_active(turn, hub, active=False)
+def suspend_attached(turn: Turn) -> None:
+    """Work that somebody was attached to waits until it is asked for again; detached work goes on."""
+    for hub in [h for h in turn.engine.hubs.values() if h.active and h.block is not None]:
+        assert hub.block is not None
+        row = blocks.get(turn.db, hub.block)
+        if row is not None and not row.flags & blocks.DETACHED:
+            set_active(turn, hub.id, active=False)
 
 
 def set_active(turn: Turn, hub: int, *, active: bool) -> None:

@@ -42,12 +42,12 @@ def fire(turn: Turn) -> None:
     engine.next_timer = queues.next_timer(turn.db) or math.inf
 
 
-def register(turn: Turn, name: str, host: str, boot: str, space: str, pid: int, start: float) -> None:
-    """This engine joins the store."""
+def register(turn: Turn, me: Worker) -> None:
+    """This engine joins the store; `me` names its process, its id and times are filled in here."""
     engine = turn.engine
     engine.id = engine.reserve("worker", 1)
     now = engine.clock.monotonic()
-    workers.add(turn.db, Worker(engine.id, None, 0, name, host, boot, space, pid, start, now, now + LEASE_SECONDS))
+    workers.add(turn.db, me._replace(id=engine.id, parent=None, seen=now, deadline=now + LEASE_SECONDS))
     turn.event(Kind.ENGINE_STARTED, [engine.id])
 
 
@@ -57,6 +57,16 @@ def register_worker(turn: Turn, name: str, like: Worker) -> int:
     workers.add(turn.db, like._replace(id=worker, parent=turn.engine.id, name=name, state=0))
     turn.event(Kind.WORKER_STARTED, [worker])
     return worker
+
+
+def name_process(turn: Turn, worker: int, pid: int, start: str) -> None:
+    """Which process an executor is, so that another engine can end what is left of it."""
+    workers.name_process(turn.db, worker, pid, start)
+
+
+def worker_left(turn: Turn, worker: int) -> None:
+    """An executor is gone."""
+    turn.event(Kind.WORKER_GONE, workers.set_state(turn.db, [worker], int(WorkerState.GONE)))
 
 
 def beat(turn: Turn) -> bool:

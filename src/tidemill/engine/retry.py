@@ -2,7 +2,7 @@
 
 from tidemill.engine import spread
 from tidemill.engine.lease import Leased
-from tidemill.engine.turn import Ready, Turn
+from tidemill.engine.turn import Failed, Ready, Turn
 from tidemill.model import protocol
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
@@ -23,20 +23,23 @@ def failed(turn: Turn, worker: int, bad: list[tuple[Outcome, Leased]]) -> None:
         rows.append((o.run, o.fence, failure.reason, _encode(failure)))
     attempts.fail(turn.db, rows)
     again: list[tuple[Outcome, Leased]] = []
-    over: list[int] = []
+    over: set[int] = set()
     for (o, lease), row in zip(bad, rows, strict=True):
         spec = turn.engine.spec(turn.db, lease.task)
         if lease.tries < spec.retries and row[2] not in _FINAL:
             again.append((o, lease))
         else:
-            over.append(o.run)
+            over.add(o.run)
     n = len(bad)
     runs.bump(turn.db, [o.run for o, _ in bad], [o.fence for o, _ in bad], [1] * n, [0] * n)
     if again:
         _later(turn, again)
     if over:
-        found = runs.get(turn.db, over)
-        spread.finish(turn, [(found[r], RunState.ERROR, 0) for r in over])
+        turn.failures += [
+            Failed(o.run, lease.block, lease.task, o.failure) for o, lease in bad if o.run in over and o.failure
+        ]
+        found = runs.get(turn.db, sorted(over))
+        spread.finish(turn, [(found[r], RunState.ERROR, 0) for r in sorted(over)])
 
 
 def _later(turn: Turn, again: list[tuple[Outcome, Leased]]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tidemill.model.events import Event, Kind
+from tidemill.model.protocol import Failure
 from tidemill.model.states import BlockState
 from tidemill.stores.state.database import Database
 
@@ -48,6 +49,15 @@ class Closed(NamedTuple):
     state: BlockState
 
 
+class Failed(NamedTuple):
+    """A run that ended with an error of its own."""
+
+    run: int
+    block: int
+    task: int
+    failure: Failure
+
+
 OPEN, DONE, REUSED, FAILED, SKIPPED, CANCELLED, TOTAL = range(7)
 
 
@@ -66,6 +76,7 @@ class Turn:
         counts: changes of block counters, per block [open, done, reused, failed, skipped, cancelled, total].
         closed: blocks that closed in this turn.
         stopped: (run, worker) of leases voided while the worker may be executing them.
+        failures: runs that ended with an error, for messages.
         progress: (block, task, what) -> number of runs, for displays.
     """
 
@@ -84,6 +95,7 @@ class Turn:
         self.counts: dict[int, list[int]] = {}
         self.closed: list[Closed] = []
         self.stopped: list[tuple[int, int]] = []
+        self.failures: list[Failed] = []
         self.progress: dict[tuple[int, int, int], int] = {}
         self.events: list[Event] = []
         self.size = 0

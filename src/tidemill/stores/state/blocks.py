@@ -6,6 +6,7 @@ each other at the root block's row.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tidemill.model.delta import decode_header
 from tidemill.model.states import BlockState
 from tidemill.stores.state.database import Column, Database, Row, Statement, insert
 
@@ -253,3 +254,11 @@ def set_out(db: Database, block: int, datum: int) -> bool:
 
 def set_flags(db: Database, block: int, flags: int) -> None:
     db.run(_FLAGS, flags, block)
+
+
+def result_of(submitted: Delta, out_lo: int) -> tuple[bytes, list[int]] | None:
+    """The template of what a workflow returns, and the data its placeholders stand for; None if it returns nothing."""
+    header = decode_header(bytes(submitted.header))
+    if not header.result:
+        return None
+    return header.result, [ref if ref >= 0 else out_lo - 1 - ref for ref in header.result_refs]

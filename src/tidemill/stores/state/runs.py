@@ -246,3 +246,25 @@ def count_down(db: Database, ids: list[int], by: list[int]) -> list[Fresh]:
 def fresh(db: Database, ids: list[int]) -> list[Fresh]:
     """The same view of runs without changing them."""
     return [Fresh._make(r) for r in db.rows(_AS_FRESH, db.ids(ids))]
+
+
+_OF_ROOT = Statement(
+    "select r.task, r.state, count(*) from block b join run r on r.block = b.id where b.root = ? group by 1, 2"
+)
+
+
+def counts_of_root(db: Database, root: int) -> list[tuple[int, int, int]]:
+    """(task, stored state, number) of all runs of a root block; reads every run of the store once."""
+    return [(t, s, n) for t, s, n in db.rows(_OF_ROOT, root)]
+
+
+_FAILED_OF_ROOT = Statement(
+    "select r.id, r.task, r.block, r.class, r.state, r.pending, r.attempt, r.tries, r.losses, r.flags, r.cause, r.out, r.key, "
+    "r.args from block b join run r on r.block = b.id where b.root = ? and r.state = 4 and (r.cause is null or r.cause = r.id) "
+    "order by r.id limit ?"
+)
+
+
+def failed_of_root(db: Database, root: int, limit: int) -> list[Run]:
+    """Runs of a root block that ended with an error of their own, the first ones."""
+    return [Run._make(r) for r in db.rows(_FAILED_OF_ROOT, root, limit)]

@@ -95,7 +95,7 @@ create table literal (block {int} not null, digest {blob} not null, primary key 
 
 create table worker (
   id {int} primary key, parent {int}, state {int} not null, name text not null, host text not null, boot text not null,
-  space text not null, pid {int} not null, start {real} not null, seen {real} not null, deadline {real} not null) {strict};
+  space text not null, pid {int} not null, start text not null, seen {real} not null, deadline {real} not null) {strict};
 create index worker_parent on worker(parent) where parent is not null;
 
 create table link (

@@ -35,7 +35,7 @@ class Worker(NamedTuple):
     boot: str
     space: str
     pid: int
-    start: float
+    start: str
     seen: float
     deadline: float
 
@@ -68,3 +68,11 @@ def executors(db: Database, engines: list[int]) -> list[Worker]:
 def names(db: Database, ids: list[int]) -> dict[int, Row]:
     """(id, name, host, pid) by id."""
     return {r[0]: r for r in db.rows(_NAMES, db.ids(ids))}
+
+
+_NAME = Statement("update worker set pid = ?, start = ? where id = ?")
+
+
+def name_process(db: Database, worker: int, pid: int, start: str) -> None:
+    """Record which process a worker is."""
+    db.run(_NAME, pid, start, worker)

@@ -1,0 +1,147 @@
+"""A submission: a plan streamed to the server in chunks, and followed until its block ends."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Protocol
+
+from tidemill.client.connection import Connection
+from tidemill.graph.plan import Plan
+from tidemill.model import delta, session
+from tidemill.model.digest import digest
+from tidemill.model.errors import ResumeError
+from tidemill.model.states import BlockState
+
+WINDOW = 32
+"""Chunks under way that the store has not confirmed."""
+
+
+class Watcher(Protocol):
+    """Who is shown what happens."""
+
+    def progress(self, message: session.Progress) -> None:
+        """Counters have changed."""
+
+    def failed(self, message: session.Failed) -> None:
+        """A run ended with an error."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
+class Submission:
+    """A root block as its client sees it.
+
+    Args:
+        connection: an open connection.
+        watcher: who is shown what happens.
+    """
+
+    def __init__(self, connection: Connection, watcher: Watcher) -> None:
+        self._connection = connection
+        self._watcher = watcher
+        self.block = 0
+        self.resumed = False
+        self.state: BlockState | None = None
+        self._stored = 0
+        self._gone = False
+        self.leaving = False
+
+    def begin(self, plan: Plan, options: int) -> None:
+        """Open a block for a plan, or find the open one it was interrupted in.
+
+        Raises:
+            ResumeError: that one was another plan.
+        """
+        number = self._connection.next_number()
+        header = delta.encode(plan.header)
+        self._connection.send(session.Begin(number, plan.key, plan.name, header, options))
+        begun = self._connection.wait_for(lambda m: isinstance(m, (session.Begun, session.Reply)) and m.number == number)
+        assert isinstance(begun, session.Begun)
+        self.block, self.resumed, self._stored = begun.block, begun.resumed, begun.chunks
+        self._begun = begun
+
+    def send(self, plan: Plan) -> None:
+        """Stream the chunks that the store does not have.
+
+        Raises:
+            ResumeError: a chunk differs from the one stored before the interruption.
+        """
+        if self._begun.sealed:
+            return
+        known = self._begun.digests
+        for seq, chunk in enumerate(plan.chunks()):
+            body = delta.encode(chunk)
+            found = digest(body)
+            if seq < len(known):
+                if known[seq] != found:
+                    raise ResumeError(
+                        f"part {seq} of the interrupted submission (block {self.block}) differs from what is stored",
+                        hint=f"a workflow must build the same graph each time; or: tidemill cancel {self.block}",
+                    )
+                continue
+            while seq - self._stored >= WINDOW and not self._over():
+                self._take(None)
+            if self._over():
+                return
+            self._connection.send(session.Part(self.block, seq, found, body))
+            while self._connection.sending and not self._over():
+                self._take(0.05)
+        self._connection.send(session.Seal(self.block))
+
+    def _over(self) -> bool:
+        return self.state is not None or self.leaving
+
+    def watch(self, block: int) -> None:
+        """Follow a block that was submitted before."""
+        self.block = block
+        self._connection.send(session.Watch(block))
+
+    def wait(self) -> BlockState | None:
+        """Follow until the block has ended, or (None) until the server has let go of it after `detach`."""
+        while self.state is None and not self._gone:
+            self._take(None)
+        return self.state
+
+    def detach(self, *, now: bool) -> None:
+        """Ask the server to let go: `wait` then ends as soon as nothing of ours runs any more."""
+        self.leaving = True
+        self._connection.send(session.Detach(now))
+
+    def _take(self, timeout: float | None) -> bool:
+        message = self._connection.receive(timeout)
+        if message is None:
+            return False
+        if isinstance(message, session.Stored):
+            self._stored = max(self._stored, message.chunks)
+        elif isinstance(message, session.Progress):
+            self._watcher.progress(message)
+        elif isinstance(message, session.Failed):
+            self._watcher.failed(message)
+        elif isinstance(message, session.Closed) and message.block == self.block:
+            self.state = BlockState(message.state)
+        elif isinstance(message, session.Gone):
+            self._gone = True
+        return True
+
+
+@contextlib.contextmanager
+def interruptible(act: Callable[[int], None]) -> Iterator[None]:
+    """While the block runs, Ctrl-C calls `act` with how often it was pressed, instead of raising. Only in the main thread."""
+    presses = 0
+
+    def handler(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal presses
+        presses += 1
+        act(presses)
+
+    try:
+        before = signal.signal(signal.SIGINT, handler)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,106 @@
+"""A task as one graph knows it: its number there, and what its calls have in common."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from tidemill.graph.check import plain
+from tidemill.graph.future import Elements, Future, Group, Kind, Mapped, Owner
+from tidemill.graph.index import Axis, row_major
+from tidemill.graph.ports import Signature
+from tidemill.model.delta import ClassSpec, RunFlag
+from tidemill.model.spec import TaskSpec
+from tidemill.model.values import Input, encode
+
+INPUTS = tuple(Input(n) for n in range(64))
+"""Placeholders of whole values."""
+
+
+class Definition(Protocol):
+    """What a graph asks of a task.
+
+    Attributes:
+        signature: its inputs.
+        output_types: resolved annotations of its outputs.
+        output_names: the outputs' names if the user gave them, else ().
+        mapping: the function answers a mapping of its outputs, not a tuple.
+        axis: the axis of repeats, or None.
+    """
+
+    output_types: Sequence[object]
+    output_names: tuple[str, ...]
+    mapping: bool
+    axis: Axis | None
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def signature(self) -> Signature: ...
+    @property
+    def spec(self) -> TaskSpec: ...
+    def options(self, **options: Any) -> "Definition": ...
+
+
+class Entry:
+    """A task in one graph.
+
+    Attributes:
+        index: its number in the header.
+        digest: of its meaning.
+        width: number of outputs.
+        cls: number of the class its runs stand in; `flags` are their bits.
+        accepted: for each port, kinds of futures and classes of values that have been found to fit.
+        plain: the argument template of a call with nothing but whole futures.
+        slow: every call needs a closer look.
+        axis: the axis of repeats, or None.
+    """
+
+    __slots__ = (
+        "accepted", "axis", "cls", "digest", "flags", "index", "kinds", "mapping", "name", "names", "plain", "signature",
+        "slow", "spec", "width",
+    )  # fmt: skip
+
+    def __init__(self, task: Definition, index: int, cls: int) -> None:
+        spec = task.spec
+        self.index = index
+        self.cls = cls
+        self.spec = spec
+        self.name = spec.name
+        self.digest = spec.digest
+        self.width = len(spec.outputs)
+        self.flags = 0 if spec.cache else RunFlag.NO_CACHE
+        self.signature = task.signature
+        self.names = task.output_names
+        self.mapping = task.mapping
+        self.kinds = tuple(
+            Kind(spec.name, port.name, plain(found), named=bool(task.output_names))
+            for port, found in zip(spec.outputs, task.output_types, strict=True)
+        )
+        count = len(spec.inputs)
+        self.accepted: tuple[set[object], ...] = tuple(set() for _ in range(count))
+        self.axis = task.axis
+        self.slow = task.axis is not None or count > len(INPUTS)
+        self.plain = b"" if self.slow else encode(list(INPUTS[:count]))
+
+    def future(self, owner: Owner, run: int, slot: int) -> Any:
+        """What a call of run number `run` returns."""
+        if self.width == 1:
+            return Future(owner, slot, (), self.kinds[0], run)
+        return self._group(owner, [Future(owner, slot + p, (), kind, run) for p, kind in enumerate(self.kinds)])
+
+    def elements(self, owner: Owner, runs: Mapped, axes: tuple[Axis, ...]) -> Any:
+        """What a call with sweeps returns."""
+        terms = row_major(axes, self.width)
+        found = [
+            Elements(owner, axes, terms, base=runs.first_output + p, kind=kind, runs=runs)
+            for p, kind in enumerate(self.kinds)
+        ]
+        return found[0] if self.width == 1 else self._group(owner, found)
+
+    def _group(self, owner: Owner, items: list[Any]) -> Group:
+        value = dict(zip(self.names, items, strict=True)) if self.mapping else tuple(items)
+        return Group(owner, self.name, value, self.names, ())
+
+
+def class_of(spec: TaskSpec) -> ClassSpec:
+    """The class that a task's runs stand in."""
+    return ClassSpec(spec.priority, 1.0, spec.resources)

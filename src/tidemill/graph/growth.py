@@ -1,0 +1,104 @@
+"""Calls made by a running task: the graph that its run grows, handed in with its completion."""
+
+from typing import Any
+
+from tidemill.graph import context, gathering
+from tidemill.graph.builder import Builder
+from tidemill.graph.emit import Emission, header
+from tidemill.graph.future import Future, Group
+from tidemill.graph.gathers import reference
+from tidemill.graph.literals import Keeper
+from tidemill.graph.structure import leaves
+from tidemill.model.delta import Growth
+from tidemill.model.errors import WiringError
+from tidemill.model.spec import TaskSpec
+from tidemill.model.values import apply_path
+
+
+class Growing:
+    """The runs that a worker executes, one after the other.
+
+    It costs a run nothing unless that calls a task. After a run that failed, call `reset`.
+
+    Args:
+        keeper: stores the files and large values among the arguments of grown calls.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.builder: Builder | None = None
+        self._keeper = keeper
+
+    def open(self) -> Builder:
+        if self.builder is None:
+            self.builder = Builder(self._keeper)
+        return self.builder
+
+    def reset(self) -> None:
+        """Forget what was called."""
+        self.builder = None
+
+    def install(self) -> None:
+        """Calls made in this process from now on grow the run under way."""
+        context.install(self)
+
+
+def grow(value: Any, growing: Growing, spec: TaskSpec) -> Growth | None:
+    """What the run under way grew, given what its function returned; None if it called no task.
+
+    Args:
+        value: the result: futures, a structure with futures in it, or anything else.
+        growing: the worker's; it is ready for the next run afterwards.
+        spec: of the task that ran: its outputs are forwarded, each on its own.
+
+    Raises:
+        WiringError: if the calls do not fit together.
+        ValueCodecError: if the returned structure cannot be encoded.
+    """
+    graph = growing.builder
+    if graph is None:
+        if not leaves(value):
+            return None
+        graph = growing.open()
+    try:
+        slots = [_forwarded(graph, part) for part in _outputs(value, spec)]
+    except WiringError as error:
+        graph.problems.check(error)
+        raise
+    finally:
+        growing.reset()
+    graph.problems.check()
+    outputs = [reference(slot, graph.outputs) for slot in slots]
+    return Growth(header(graph, b"", []), list(Emission(graph).chunks()), outputs)
+
+
+def _outputs(value: Any, spec: TaskSpec) -> list[Any]:
+    """What was returned, one for each output port.
+
+    Raises:
+        WiringError: if the number does not fit.
+    """
+    names = [port.name for port in spec.outputs]
+    if len(names) == 1:
+        return [value]
+    if isinstance(value, Group):
+        value = value.value_
+    try:
+        if isinstance(value, dict):
+            return [value[name] for name in names]
+        parts = [apply_path(value, (i,)) for i in range(len(names))] if isinstance(value, Future) else list(value)
+    except (KeyError, TypeError):
+        parts = []
+    if len(parts) != len(names):
+        raise WiringError([(spec.place, f"{spec.name} should return its outputs {', '.join(names)}, but returned {value!r}")])
+    return parts
+
+
+def _forwarded(graph: Builder, value: Any) -> int:
+    """The slot whose value is the output's."""
+    template, _ = gathering.result(graph, value)
+    graph.problems.check()
+    if isinstance(template, Future):
+        return template.slot_
+    made = graph.assemble(template)
+    graph.problems.check()
+    return int(made.slot_)

@@ -1,0 +1,207 @@
+"""One call, looked at carefully: what its arguments wait for, along which axes it is mapped, what it gathers.
+
+A call has one run for each combination of its *mapped* axes: those that its arguments bring in, in order of appearance.
+A port that wants a list is different: axes that nothing else brings in are gathered for it.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tidemill.graph import check
+from tidemill.graph.future import BROKEN, Elements, Future, Group, Loose, Pending
+from tidemill.graph.index import Axis
+from tidemill.graph.literals import SCALARS, item_of
+from tidemill.graph.mapped import Leaf, Source
+from tidemill.graph.ports import Signature
+from tidemill.graph.structure import leaves, rewrite
+from tidemill.model.errors import TidemillError
+from tidemill.model.spec import Port
+from tidemill.model.values import File, Input
+
+FEW = 64
+"""As many futures stand in an argument one by one; more are gathered first, so that fan-in is one edge."""
+
+
+def wants(port: Port) -> str:
+    return f"is annotated {port.type}" if port.type else "wants a file"
+
+
+class Arguments:
+    """The arguments of one call of a task or workflow, on their way.
+
+    Attributes:
+        values: in port order; calls made outside are built, files are `File`s, gathers done.
+        axes: the axes along which the call is mapped.
+        broken: an argument comes from a call with a problem, or has one.
+    """
+
+    def __init__(self, graph: Any, signature: Signature, values: Sequence[Any], ambient: Sequence[Axis]) -> None:
+        self.graph = graph
+        self.signature = signature
+        self.ambient = ambient
+        self.broken = False
+        self.axes: tuple[Axis, ...] = ()
+        self.values = [self._settle(i, value) for i, value in enumerate(values)]
+
+    def _problem(self, text: str) -> None:
+        self.graph.problem(text)
+        self.broken = True
+
+    def map(self, extra: Sequence[Axis] = ()) -> None:
+        """Decide which axes are mapped and which are gathered, and gather."""
+        lists = [self._is_gathered(i) for i in range(len(self.values))]
+        found: dict[Axis, None] = {}
+        for value, listed in zip(self.values, lists, strict=True):
+            for axis in axes_of(value):
+                if not listed or axis in self.ambient:
+                    found[axis] = None
+        for axis in extra:
+            found[axis] = None
+        first = [axis for axis in self.ambient if axis in found]
+        self.axes = (*first, *(axis for axis in found if axis not in first))
+        for i, listed in enumerate(lists):
+            over = [axis for axis in axes_of(self.values[i]) if axis not in found] if listed else []
+            if over:
+                self.values[i] = self.graph.gather(self.values[i], over)
+        for i in range(len(self.values)):
+            self._check(i)
+
+    # ------------------------------------------------------------------------------------------------------- settling
+
+    def _settle(self, i: int, value: Any) -> Any:
+        """The value with nothing in it that belongs elsewhere."""
+        if type(value) in SCALARS and not (type(value) is str and self.signature.ports[i].file):
+            return value
+        value = rewrite(value, self._build)
+        for leaf in leaves(value):
+            if getattr(leaf, "kind_", None) is BROKEN:
+                self.broken = True
+            elif leaf.owner_ is not None and leaf.owner_ is not self.graph:
+                self._problem(
+                    f"{self.signature.name}(): {self.signature.ports[i].name!r} gets {leaf.what_()} from another workflow; "
+                    "call the task in this workflow instead"
+                )
+        if self.signature.ports[i].file:
+            return self._files(i, value)
+        return item_of(value)
+
+    def _build(self, leaf: Any) -> Any:
+        if isinstance(leaf, Loose):
+            return self.graph.materialise(leaf)
+        return leaf
+
+    def _files(self, i: int, value: Any) -> Any:
+        """Texts at a port for files are paths."""
+        if isinstance(value, str):
+            value = File(value)
+        elif type(value) is list and value and set(map(type, value)) == {str}:
+            value = [File(v) for v in value]
+        return value
+
+    # --------------------------------------------------------------------------------------------------------- lists
+
+    def _is_gathered(self, i: int) -> bool:
+        """Whether the port wants a list of what the argument has one by one."""
+        value = self.values[i]
+        if not self.signature.ports[i].many or not isinstance(value, (Elements, Group)) or not axes_of(value):
+            return False
+        wanted = check.depth(self.signature.types[i])
+        has = element_depth(value)
+        return wanted is None or has is None or has < wanted
+
+    # --------------------------------------------------------------------------------------------------------- types
+
+    def _check(self, i: int) -> None:
+        """Report an argument that cannot fit the port's annotation."""
+        port, wanted = self.signature.ports[i], self.signature.types[i]
+        value = self.values[i]
+        if port.variadic:
+            parts = value if port.variadic == "*" else value.values() if isinstance(value, dict) else []
+            for part in parts:
+                self._check_one(port, wanted, part)
+        else:
+            self._check_one(port, wanted, value)
+
+    def _check_one(self, port: Port, wanted: object, value: Any) -> None:
+        if isinstance(value, (Future, Elements)) and getattr(value, "values_", None) is None:
+            given = value.kind_.type
+            if not check.fits(given, wanted):
+                self._problem(
+                    f"{self.signature.name}(): {port.name!r} {wants(port)}, but gets {value.what_()}, "
+                    f"which is annotated {check.show(given)}"
+                )
+            return
+        if isinstance(value, Elements):
+            classes = () if value.path_ else sorted(value.values_.types, key=repr)  # type: ignore[union-attr]
+        else:
+            classes = () if isinstance(value, Pending) else (type(value),)  # type: ignore[assignment]
+        for given in classes:
+            if given is not type(None) and not check.fits(given, wanted):
+                shown = (
+                    f"{given.__name__} values" if isinstance(value, Elements) else f"{given.__name__} {_short(value)}"
+                )
+                self._problem(f"{self.signature.name}(): {port.name!r} {wants(port)}, but gets {shown}")
+
+    # ------------------------------------------------------------------------------------------------------ templates
+
+    def template(self, value: Any, sources: list[Source]) -> Any:
+        """The value with a placeholder for each future; where their values come from is added to `sources`."""
+
+        def visit(leaf: Any) -> Any:
+            if isinstance(leaf, Group):
+                return rewrite(leaf.value_, visit, many)
+            if isinstance(leaf, Future):
+                sources.append((leaf.slot_, ()))
+            elif leaf.values_ is not None:
+                return Leaf(leaf)
+            else:
+                sources.append((leaf.base_, leaf.terms_))
+            return Input(len(sources) - 1, leaf.path_)
+
+        def many(value: list[Any]) -> Any:
+            if len(value) > FEW and all(type(v) is Future and not v.path_ for v in value):
+                return visit(self.graph.gather_futures(value))
+            return None
+
+        return rewrite(value, visit, many)
+
+    def guarded(self, i: int, encode: Callable[[Any], Any], value: Any) -> Any:
+        """`encode(value)`, with what cannot be encoded reported under the port's name."""
+        try:
+            return encode(value)
+        except TidemillError as error:
+            self._problem(f"{self.signature.name}(): {self.signature.ports[i].name!r}: {error.args[0]}")
+            return None
+
+
+def axes_of(value: Any) -> list[Axis]:
+    """The axes of everything in `value`, in order of appearance."""
+    if type(value) in SCALARS or isinstance(value, (Future, os.PathLike)):
+        return []
+    found: dict[Axis, None] = {}
+
+    def visit(leaf: Any) -> Any:
+        for axis in getattr(leaf, "axes_", ()):
+            found[axis] = None
+        if isinstance(leaf, Group):
+            rewrite(leaf.value_, visit)
+        return leaf
+
+    rewrite(value, visit)
+    return list(found)
+
+
+def element_depth(value: Any) -> int | None:
+    """How many lists are nested in each element of a sweep, None if unknown."""
+    if isinstance(value, Group):
+        return None
+    if value.values_ is None:
+        return check.depth(value.kind_.type)
+    items = value.values_.items
+    return check.depth_of(value.literal_(0)) if len(items) else None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "…"

@@ -1,0 +1,118 @@
+"""Looking at and ending processes: trees, memory, who holds a file open."""
+
+import os
+import signal
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Process(NamedTuple):
+    """One line of the process table. `rss` is resident memory in bytes, `start` as in `Identity.start`."""
+
+    pid: int
+    parent: int
+    session: int
+    rss: int
+    start: str
+
+
+def table() -> dict[int, Process]:
+    """All processes that can be seen, by pid, zombies excepted."""
+    if not os.path.exists("/proc/self/stat"):
+        return _portable_table()
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb", buffering=0) as file:
+                # proc(5): after the name in parentheses come state, ppid, pgrp, session, …; 22 is starttime, 24 is rss
+                fields = file.read(1024).rpartition(b")")[2].split()
+                if fields[0] not in {b"Z", b"X"}:
+                    pid, rss = int(name), int(fields[21]) * _PAGE
+                    found[pid] = Process(pid, int(fields[1]), int(fields[3]), rss, fields[19].decode())
+    return found
+
+
+def _portable_table() -> dict[int, Process]:
+    import psutil
+
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError), process.oneshot():
+            if process.status() != psutil.STATUS_ZOMBIE:
+                rss, start = process.memory_info().rss, repr(process.create_time())
+                found[process.pid] = Process(process.pid, process.ppid(), os.getsid(process.pid), rss, start)
+    return found
+
+
+def trees(roots: Iterable[int], processes: Mapping[int, Process]) -> dict[int, list[Process]]:
+    """For each root: itself and all that descend from it or are in its session."""
+    found: dict[int, list[Process]] = {root: [] for root in roots}
+    root_of: dict[int, int] = {root: root for root in found}
+
+    def find(pid: int) -> int:
+        seen = []
+        while pid not in root_of:
+            seen.append(pid)
+            process = processes.get(pid)
+            if process is None or pid <= 1:
+                root_of[pid] = 0
+            elif process.session in found:
+                root_of[pid] = process.session
+            else:
+                pid = process.parent
+        for one in seen:
+            root_of[one] = root_of[pid]
+        return root_of[pid]
+
+    for process in processes.values():
+        root = find(process.pid)
+        if root:
+            found[root].append(process)
+    return found
+
+
+def kill_tree(root: int) -> None:
+    """Kill a session leader with its process group, its session and everything that descends from it."""
+    before = trees([root], table())[root]
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(root, signal.SIGKILL)
+    kill_all(process for process in before if process.pid != root)
+
+
+def kill_all(processes: Iterable[Process]) -> None:
+    """Kill processes that are still the ones they were when the table was read."""
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def holders(path: str | os.PathLike[str]) -> list[int]:
+    """Pids of the processes, this one excepted, that have the file open. Processes of other users are not seen."""
+    name = os.path.realpath(path)
+    found = []
+    with suppress(FileNotFoundError):
+        for pid in os.listdir("/proc"):
+            if pid.isdigit() and int(pid) != os.getpid() and _holds(pid, name):
+                found.append(int(pid))
+    return found
+
+
+def _holds(pid: str, name: str) -> bool:
+    with suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{descriptor}") == name:
+                    return True
+    return False
+
+
+def oom_kills() -> int:
+    """How many processes this kernel has killed for want of memory; 0 where it does not say."""
+    with suppress(OSError), open("/proc/vmstat", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

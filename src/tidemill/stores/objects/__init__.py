@@ -1,0 +1,61 @@
+"""Content-addressed bytes: a local directory, a bucket on S3, or memory.
+
+`open_objects` gives an `ObjectStore`; the interface says what it can do. Nothing here knows about runs. Beside it:
+`collect` deletes what nothing points to, `fetch_url` and `send_url` import and export single files.
+"""
+
+import os
+
+from tidemill.model.errors import ConfigError
+from tidemill.stores.objects.dirs import Entry, decode_manifest, members
+from tidemill.stores.objects.gc import GcReport, collect
+from tidemill.stores.objects.interface import SMALL, ObjectStore, Stored
+from tidemill.stores.objects.local import LocalStore
+from tidemill.stores.objects.remote import RemoteStore, open_memory, open_s3
+from tidemill.stores.objects.transfer import fetch_url, send_url
+from tidemill.stores.objects.urls import local_path, scheme_of, shown
+
+__all__ = [
+    "SMALL",
+    "Entry",
+    "GcReport",
+    "LocalStore",
+    "ObjectStore",
+    "RemoteStore",
+    "Stored",
+    "collect",
+    "decode_manifest",
+    "fetch_url",
+    "members",
+    "open_objects",
+    "send_url",
+]
+
+
+def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
+    """The object store at an address. Nothing is created before the first put.
+
+    Args:
+        url: `file:///directory` or a plain path; `s3://bucket/prefix` with options in the query (`endpoint`, `region`,
+            `anonymous`, `virtual_host`, `timeout`, `retries`) or in the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`,
+            `AWS_ACCESS_KEY_ID`, …); `memory://name`, shared by all who open that name in this process.
+
+    Raises:
+        ConfigError: if the address is not one of these, or is malformed.
+        MissingExtraError: if it needs obstore, which is not installed.
+    """
+    url = os.fspath(url)
+    scheme = scheme_of(url)
+    if scheme in ("", "file"):
+        path = local_path(url)
+        if not path or os.path.isfile(path):
+            raise ConfigError(f"{url!r} is not a directory for objects", hint="Give the path of a directory.")
+        return LocalStore(path)
+    if scheme == "s3":
+        return open_s3(url)
+    if scheme == "memory":
+        return open_memory(url)
+    raise ConfigError(
+        f"{shown(url)} is not an address of an object store",
+        hint="Known: file:///directory, s3://bucket/prefix, memory://name.",
+    )

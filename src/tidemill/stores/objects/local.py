@@ -1,0 +1,255 @@
+"""Objects in a directory: large ones as read-only files, small ones in one SQLite file.
+
+<root>/ab/cdef…   a file per large object, named by the 64 hex digits of its digest, mode 0444
+<root>/pack.db    the small ones
+<root>/tmp/       files being written
+<root>/*lock      held (flock) by whoever changes something; the kernel drops it when its holder dies
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from io import FileIO
+from itertools import chain
+from typing import BinaryIO
+from urllib.parse import quote
+
+from tidemill.model.digest import Digest
+from tidemill.model.digest import digest as digest_of
+from tidemill.model.errors import NotFoundError, StoreError, TidemillError, UsageError
+from tidemill.stores.objects.base import StoreBase
+from tidemill.stores.objects.failures import damaged, not_found, refused, writing
+from tidemill.stores.objects.files import (
+    READ_ONLY,
+    Lock,
+    Temp,
+    blocks,
+    clone,
+    copy,
+    copy_hashing,
+    hash_rest,
+    make_dirs,
+    new_file,
+    open_regular,
+    read_up_to,
+    remove,
+    rename,
+    sweep,
+    symlink,
+    sync_dir,
+    unshared,
+    write_all,
+)
+from tidemill.stores.objects.interface import CHUNK, SMALL, Data, Delivered, Path, Stored
+from tidemill.stores.objects.pack import Pack
+from tidemill.stores.objects.streams import as_bytes, checked, digest_of_name, pieces_of
+
+
+class LocalStore(StoreBase):
+    """An object store in the directory `root`, which is made by the first put. Safe for several processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = os.path.abspath(os.fsdecode(root))
+        self._large = Large(self.root)
+        self._pack = Pack(os.path.join(self.root, "pack.db"), Lock(os.path.join(self.root, "pack.lock")))
+
+    @property
+    def url(self) -> str:
+        return "file://" + quote(self.root)
+
+    def close(self) -> None:
+        self._pack.close()
+
+    # --------------------------------------------------------------------------------------------------------- put
+
+    def put(self, data: Data) -> Digest:
+        return self.put_many((data,))[0]
+
+    def put_many(self, items: Sequence[Data]) -> list[Digest]:
+        items = [as_bytes(item) for item in items]
+        digests = [digest_of(item) for item in items]
+        pairs = list(zip(digests, items, strict=True))
+        small = [pair for pair in pairs if len(pair[1]) <= SMALL]
+        if small:
+            self._pack.put([digest for digest, _ in small], [item for _, item in small])
+        if len(small) < len(pairs):
+            for digest, item in pairs:
+                if len(item) > SMALL:
+                    self._large.put(digest, item)
+        return digests
+
+    def put_file(self, path: Path, move: bool = False) -> tuple[Digest, int]:
+        source = open_regular(path)
+        try:
+            digest, size = self._put_descriptor(source, path, move)
+            if move:
+                remove(path)
+            return digest, size
+        except TidemillError:
+            raise
+        except OSError as error:
+            raise StoreError(f"cannot read {os.fspath(path)}: {os.strerror(error.errno or 0)}") from error
+        finally:
+            os.close(source)
+
+    def _put_descriptor(self, source: int, path: Path, move: bool) -> tuple[Digest, int]:
+        if os.fstat(source).st_size <= SMALL:
+            data = read_up_to(source, SMALL + 1)
+            if len(data) <= SMALL:
+                return self.put(data), len(data)
+            os.lseek(source, 0, os.SEEK_SET)
+        if move and (taken := self._take(source, path)):
+            return taken
+        with Temp(self._temps) as temp:
+            if clone(source, temp.fd):
+                digest, size = hash_rest(temp.fd)
+            else:
+                digest, size = copy_hashing(blocks(source), temp.write)
+            if not self._renew(digest, size):
+                temp.publish(self._large.path(digest), self._lock)
+        return digest, size
+
+    def put_stream(self, source: Iterable[Data] | BinaryIO) -> tuple[Digest, int]:
+        pieces = pieces_of(source)
+        head = bytearray()
+        for piece in pieces:
+            head += piece
+            if len(head) > SMALL:
+                break
+        else:
+            return self.put(head), len(head)
+        with Temp(self._temps) as temp:
+            digest, size = copy_hashing(chain([head], pieces), temp.write)
+            if not self._renew(digest, size):
+                temp.publish(self._large.path(digest), self._lock)
+        return digest, size
+
+    # --------------------------------------------------------------------------------------------------------- get
+
+    def get(self, digest: Digest, verify: bool = False) -> bytes:
+        return self.get_many((digest,), verify)[0]
+
+    def get_many(self, digests: Sequence[Digest], verify: bool = False) -> list[bytes]:
+        found = self._pack.get(digests)
+        missing = []
+        for digest in digests:
+            if digest not in found:
+                try:
+                    found[digest] = self._read_large(digest)
+                except NotFoundError:
+                    missing.append(digest)
+        if missing:
+            raise not_found(missing[0], self.root, len(missing) - 1)
+        if verify:
+            for digest in digests:
+                if digest_of(found[digest]) != digest:
+                    raise damaged(digest, self.root)
+        return [found[digest] for digest in digests]
+
+    def _read_large(self, digest: Digest) -> bytes:
+        with self._large.open(digest) as file:
+            return file.readall()
+
+    def read_range(self, digest: Digest, start: int, length: int) -> bytes:
+        if start < 0 or length < 0:
+            raise UsageError(f"not a range: start {start}, length {length}")
+        data = self._pack.read_range(digest, start, length)
+        if data is not None:
+            return data
+        with self._large.open(digest) as file:
+            left = os.fstat(file.fileno()).st_size - start
+            file.seek(start)
+            return read_up_to(file.fileno(), min(length, left)) if left > 0 else b""
+
+    def open(self, digest: Digest, verify: bool = False) -> Iterator[bytes]:
+        data = self._pack.get((digest,)).get(digest)
+        if data is not None:
+            chunks: Iterator[bytes] = iter((data,) if data else ())
+        else:
+            chunks = _chunks(self._large.open(digest))
+            # Started, it closes its file also if nobody reads it.
+            next(chunks)
+        return checked(chunks, digest, self.root) if verify else chunks
+
+    def get_file(
+        self, digest: Digest, path: Path, link: bool = False, mode: int = 0o644, verify: bool = False
+    ) -> Delivered:
+        data = self._pack.get((digest,)).get(digest)
+        if data is not None:
+            if verify and digest_of(data) != digest:
+                raise damaged(digest, self.root)
+            with new_file(path, mode) as target:
+                write_all(target, data)
+            return "copy"
+        with self._large.open(digest) as file:
+            linked = link and not verify and not mode & 0o111 and _read_only(self._large.path(digest))
+            with suppress(_NoCloneError), new_file(path, mode) as target:
+                return self._fill(file.fileno(), target, digest, verify, linked)
+        symlink(self._large.path(digest), path)
+        return "link"
+
+    def _fill(self, source: int, target: int, digest: Digest, verify: bool, linked: bool) -> Delivered:
+        how: Delivered = "clone" if clone(source, target) else "copy"
+        if how == "copy":
+            if linked:
+                raise _NoCloneError
+            if not verify:
+                copy(source, target)
+        if verify:
+            found, _ = hash_rest(target) if how == "clone" else copy_hashing(blocks(source), partial(write_all, target))
+            if found != digest:
+                raise damaged(digest, self.root)
+        return how
+
+    # ------------------------------------------------------------------------------------------------------- survey
+
+    def exists(self, digests: Iterable[Digest]) -> set[Digest]:
+        digests = list(digests)
+        small = self._pack.sizes(digests)
+        return {digest for digest in digests if digest in small or os.path.exists(self._large.path(digest))}
+
+    def size(self, digest: Digest) -> int:
+        small = self._pack.sizes((digest,)).get(digest)
+        if small is not None:
+            return small
+        try:
+            return os.stat(self._large.path(digest)).st_size
+        except FileNotFoundError:
+            raise not_found(digest, self.root) from None
+
+    def delete(self, digests: Iterable[Digest], before: float | None = None) -> set[Digest]:
+        digests = list(digests)
+        # Files first: on a full disk it is they that make room for SQLite to write what it removes.
+        removed = {digest for digest in digests if self._delete_large(self._large.path(digest), before)}
+        return removed | self._pack.delete([digest for digest in digests if digest not in removed], before)
+
+    def tidy(self, before: float, dry_run: bool = False) -> tuple[int, int]:
+        with writing(self.root):
+            swept = sweep(self._temps, before, dry_run)
+        if not dry_run:
+            self._pack.shrink()
+        return swept
+
+    def list(self) -> Iterator[Stored]:
+        # Files first, for the same reason as in `delete`.
+        yield from self._large.list()
+        yield from self._pack.list()
+
+
+class _NoCloneError(Exception):
+    """A link is wanted, since a clone is not to be had."""
+
+
+def _read_only(path: str) -> bool:
+    """Whether this process could not write to the file as it is. Root can write to any, unless the mount forbids it."""
+    return not os.access(path, os.W_OK, effective_ids=True)
+
+
+def _chunks(file: FileIO) -> Iterator[bytes]:
+    """An empty chunk, to be thrown away, and then those of the file."""
+    with file:
+        yield b""
+        while chunk := file.read(CHUNK):
+            yield chunk

@@ -1,0 +1,70 @@
+"""Addresses of stores and of files to import or export."""
+
+import re
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+from tidemill.model.errors import ConfigError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=//)")
+
+
+def scheme_of(url: str) -> str:
+    """The scheme in lower case, or "" for a plain path."""
+    match = _SCHEME.match(url)
+    return match[1].lower() if match else ""
+
+
+def local_path(url: str) -> str:
+    """The path that a `file:` URL or a plain path stands for.
+
+    Raises:
+        ConfigError: if the URL names another machine or has no path.
+    """
+    if not scheme_of(url):
+        return url
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise ConfigError(
+            f"{url} does not name a path on this machine", hint="Write file:///directory, with three slashes."
+        )
+    return unquote(parts.path)
+
+
+def shown(url: str) -> str:
+    """The URL without what may be secret: user, password and query."""
+    if not scheme_of(url):
+        return url
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class Place(NamedTuple):
+    """What an `s3:` URL says.
+
+    Attributes:
+        bucket: its name.
+        key: path inside the bucket, without slashes at its ends; may be empty.
+        options: the query, decoded.
+    """
+
+    bucket: str
+    key: str
+    options: dict[str, str]
+
+
+def bucket_place(url: str) -> Place:
+    """The parts of `s3://bucket/path?option=value`.
+
+    Raises:
+        ConfigError: if there is no bucket, or the URL has credentials in it.
+    """
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ConfigError(
+            f"{shown(url)} was given with credentials in it, and addresses are stored and shown",
+            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment instead.",
+        )
+    if not parts.netloc:
+        raise ConfigError(f"{url} names no bucket", hint="Write s3://bucket/prefix.")
+    return Place(parts.netloc, unquote(parts.path).strip("/"), dict(parse_qsl(parts.query, keep_blank_values=True)))

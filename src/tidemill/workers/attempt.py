@@ -1,0 +1,125 @@
+"""One attempt from message to outcome: decode, stage, run, capture, encode, measure."""
+
+import functools
+import mmap
+import os
+import struct
+import time
+from pathlib import Path
+
+from tidemill.model import protocol
+from tidemill.model.digest import digest, show
+from tidemill.model.protocol import Claimed, Failure, Out, Outcome, Setup
+from tidemill.model.states import AttemptState, Reason
+from tidemill.model.values import Ref, decode, encode
+from tidemill.stores.objects import open_objects
+from tidemill.workers import staging
+from tidemill.workers.capture import Capture
+from tidemill.workers.execute import execute
+from tidemill.workers.failure import describe
+from tidemill.workers.inputs import Inputs, Read
+from tidemill.workers.loader import Loader
+from tidemill.workers.usage import Meter
+
+_COMPLETE = int(AttemptState.COMPLETE)
+_ERROR = int(AttemptState.ERROR)
+_INDEX = struct.Struct(protocol.INDEX)
+
+
+class Attempts:
+    """Everything one executor needs to run attempts, one at a time.
+
+    Args:
+        setup: the engine's first message.
+        read: asks the engine for members of a collection.
+    """
+
+    def __init__(self, setup: Setup, read: Read) -> None:
+        self._setup = setup
+        self._inline = setup.inline
+        self._objects = functools.cache(lambda: open_objects(setup.objects))
+        self._scratch = staging.Scratch(staging.now_directory(setup.scratch, setup.worker), self._objects)
+        log = staging.log_file(setup.scratch, setup.worker)
+        self._capture = Capture(str(log), setup.inline, self._keep_log)
+        self._inputs = Inputs(lambda found: self._objects().get(found), self._scratch.stage, read)
+        self.loader = Loader(setup.path)
+        self._index = _index(setup.index)
+        self._meter = Meter()
+
+    def run(self, claim: Claimed) -> Outcome:
+        """Make one attempt. Whatever the user's code raises becomes part of the outcome."""
+        began = time.time()
+        _INDEX.pack_into(self._index, 0, claim.run, claim.fence, began)
+        task = self.loader.known(claim.task)
+        outs: list[Out] = []
+        growth = b""
+        failure: Failure | None = None
+        peak = 0
+        reason = Reason.BAD_INPUT
+        start = time.monotonic()
+        try:
+            if task is None:
+                task = self.loader.load(claim.task)
+                began, start = time.time(), time.monotonic()
+                self._meter.start()
+            inputs = self._inputs.values(claim.inputs) if claim.inputs else ()
+            args = decode(claim.args, inputs, self._scratch.stage)
+            reason = Reason.EXCEPTION
+            values, grown, peak = execute(task, args, self._scratch)
+            reason = Reason.BAD_OUTPUT
+            outs = [self._out(value) for value in values]
+        except BaseException as error:  # noqa: BLE001 (SystemExit and the like are the user's, too)
+            outs = []
+            failure = describe(error, reason)
+        wall = time.monotonic() - start
+        cpu, rss = self._meter.take(wall)
+        log = self._capture.take()
+        if not self._scratch.settle(wall):
+            self._leave(claim, failure)
+        if task is not None:
+            task.seconds = wall
+        state = _COMPLETE if failure is None else _ERROR
+        return Outcome(claim.run, claim.fence, state, outs, began, began + wall, cpu, peak or rss, log, failure, growth)
+
+    def expected(self, task: int) -> float:
+        """Seconds that a run of this task will probably take; infinite if nobody knows."""
+        found = self.loader.known(task)
+        return found.seconds if found is not None else float("inf")
+
+    def idle(self) -> None:
+        """Nothing has started."""
+        _INDEX.pack_into(self._index, 0, 0, 0, 0.0)
+
+    def resume(self) -> None:
+        """Count CPU from here: the time since the last attempt was nobody's."""
+        self._meter.start()
+
+    def _out(self, value: object) -> Out:
+        data = encode(value, self._scratch.put)
+        size = len(data)
+        stored = [value.digest] if isinstance(value, Ref) else self._scratch.stored()
+        if size > self._inline:
+            return Out(None, self._scratch.put_bytes(data), size, stored)
+        return Out(data, digest(data), size, stored)
+
+    def _leave(self, claim: Claimed, failure: Failure | None) -> None:
+        """Make the scratch directory new; what a failed attempt has left in it is kept."""
+        kept: Path | None = None
+        if failure is not None and self._setup.keep:
+            kept = staging.kept_directory(self._setup.scratch, claim.run, claim.fence)
+        place = self._scratch.leave(kept)
+        if failure is not None:
+            failure.scratch = place
+
+    def _keep_log(self, path: str) -> str:
+        return show(self._objects().put_file(path)[0])
+
+
+def _index(path: str) -> mmap.mmap:
+    """Map the index file. Where the path is one of our own descriptors, that has then done its service."""
+    with open(path, "r+b") as file:
+        shared = mmap.mmap(file.fileno(), _INDEX.size)
+    folder, _, name = path.rpartition("/")
+    if folder in {"/proc/self/fd", "/dev/fd"}:
+        os.close(int(name))
+    return shared

@@ -1,0 +1,77 @@
+"""One run, given its task and decoded arguments: the values of its outputs, or what it grew.
+
+This is all that a worker does to the user's code, apart from watching it; `tidemill debug` does the same in a terminal.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from tidemill.model.delta import Growth
+from tidemill.model.spec import TaskSpec
+from tidemill.model.states import Reason
+from tidemill.workers.command import run_command
+from tidemill.workers.failure import Fault
+from tidemill.workers.loader import Loaded
+from tidemill.workers.staging import Scratch
+
+
+class Produced(NamedTuple):
+    """What a run gave.
+
+    Attributes:
+        values: one per output port; empty if it grew. A stored file is its `Ref`.
+        growth: calls that the task returned.
+        rss: peak memory in bytes of the largest process it started, if that is known.
+    """
+
+    values: list[Any]
+    growth: Growth | None = None
+    rss: int = 0
+
+
+def execute(task: Loaded, args: list[Any], scratch: Scratch) -> Produced:
+    """Run a task; the process must stand in the scratch directory.
+
+    Raises:
+        Fault: if a command fails or an output is not what was declared.
+        BaseException: whatever the user's function raises.
+    """
+    if task.call is None:
+        values, rss = run_command(task.spec, args, scratch.path, partial(scratch.capture, move=True))
+        return Produced(values, None, rss)
+    value = task.call(args)
+    return Produced(spread(task.spec, value) if task.spread else [value])
+
+
+def spread(spec: TaskSpec, value: Any) -> list[Any]:
+    """The values of several outputs out of one: from a mapping or attributes by name, from a tuple or list in order.
+
+    Raises:
+        Fault: BAD_OUTPUT if they do not fit.
+    """
+    names = [port.name for port in spec.outputs]
+    if not names:
+        return []
+    listed = ", ".join(names)
+    if isinstance(value, Mapping):
+        missing = [name for name in names if name not in value]
+        extra = [str(key) for key in value if key not in names]
+        if missing or extra:
+            problems = [f"no {', '.join(missing)}"] * bool(missing) + [f"also {', '.join(extra)}"] * bool(extra)
+            raise Fault(
+                Reason.BAD_OUTPUT, f"{spec.name} must return a mapping of {listed}, but it has {' and '.join(problems)}"
+            )
+        return [value[name] for name in names]
+    if isinstance(value, (tuple, list)):
+        if len(value) != len(names):
+            raise Fault(Reason.BAD_OUTPUT, f"{spec.name} must return {len(names)} values ({listed}), not {len(value)}")
+        return list(value)
+    missing = [name for name in names if not hasattr(value, name)]
+    if missing:
+        raise Fault(
+            Reason.BAD_OUTPUT,
+            f"{spec.name} must return {len(names)} values ({listed}), but returned a {type(value).__qualname__}",
+            hint="return a tuple in this order, a dict, or an object with these attributes",
+        )
+    return [getattr(value, name) for name in names]

@@ -1,0 +1,88 @@
+"""Failures as data: which reason an error has, and a traceback without our own frames."""
+
+import errno
+import os
+import signal
+import traceback
+
+from tidemill.model.errors import RunError, StoreFullError
+from tidemill.model.protocol import Failure
+from tidemill.model.states import Reason
+
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Fault(RunError):  # noqa: N818 (the errors are the user's)
+    """An attempt cannot go on for a reason that we know.
+
+    Attributes:
+        reason: why.
+        kind: the kind of failure as the user sees it.
+        traceback: text to show, or "".
+    """
+
+    def __init__(self, reason: Reason, message: str, *, kind: str = "", traceback: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+        self.kind = kind or reason.name.lower().replace("_", " ")
+        self.traceback = traceback
+
+
+def describe(error: BaseException, reason: Reason) -> Failure:
+    """The failure that `error` means, where `reason` is what an error of no special kind means at this point."""
+    if isinstance(error, Fault):
+        message = f"{error.args[0]} ({error.hint})" if error.hint else str(error)
+        return Failure(error.reason, error.kind, message, error.traceback)
+    if isinstance(error, MemoryError):
+        reason = Reason.OUT_OF_MEMORY
+    elif isinstance(error, StoreFullError) or (isinstance(error, OSError) and error.errno in _FULL):
+        reason = Reason.DISK_FULL
+    return Failure(reason, type(error).__qualname__, one_line(error), user_traceback(error))
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of the error's text; user classes may raise from `__str__` as well."""
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 (a stranger's __str__)
+        return "(the error has no text)"
+    return text.split("\n", 1)[0]
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback as Python prints it, with causes and contexts, without the frames of this package.
+
+    Where nothing but our frames would be left, they stay.
+    """
+    try:
+        whole = traceback.TracebackException.from_exception(error)
+        _prune(whole, set())
+        return "".join(whole.format())
+    except Exception as problem:  # noqa: BLE001 (strangers' __str__, __cause__ and source loaders take part)
+        return f"{type(error).__qualname__} (the traceback could not be written: {type(problem).__qualname__})\n"
+
+
+def _prune(part: traceback.TracebackException | None, seen: set[int]) -> None:
+    if part is None or id(part) in seen:
+        return
+    seen.add(id(part))
+    frames = [frame for frame in part.stack if not _ours(frame.filename)]
+    if frames:
+        part.stack[:] = frames
+    _prune(part.__cause__, seen)
+    _prune(part.__context__, seen)
+    for inner in part.exceptions or ():
+        _prune(inner, seen)
+
+
+def _ours(filename: str) -> bool:
+    return filename.startswith((_HERE, "<frozen importlib"))
+
+
+def signal_name(number: int) -> str:
+    """For example "signal 11 (SIGSEGV)"."""
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,208 @@
+"""The private directory of an attempt: staged inputs come in, files it returns go to the object store.
+
+One directory per executor is the working directory of every attempt. It is replaced only when an attempt has left
+something in it: a new entry changes its modification time, which is zero while it is empty. So it costs next to nothing
+where runs touch no files.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from tidemill.model.states import Reason
+from tidemill.model.values import File, Ref, decode
+from tidemill.stores.objects.interface import ObjectStore
+from tidemill.workers.failure import Fault
+
+INPUTS = "inputs"
+"""Directory of staged inputs, below the working directory."""
+
+_TOUCH = 5e-6
+"""Seconds."""
+
+_NOW = "now"
+_LOG = "log"
+
+
+def area(scratch: str, worker: int) -> Path:
+    """The directory of one executor below the scratch root."""
+    return Path(scratch) / f"w{worker}"
+
+
+def now_directory(scratch: str, worker: int) -> Path:
+    """Working directory of the attempt under way."""
+    return area(scratch, worker) / _NOW
+
+
+def log_file(scratch: str, worker: int) -> Path:
+    """What the attempt under way has printed."""
+    return area(scratch, worker) / _LOG
+
+
+def kept_directory(scratch: str, run: int, fence: int) -> Path:
+    """Where the directory of a failed attempt is kept."""
+    return Path(scratch) / f"{run}.{fence}"
+
+
+class Scratch:
+    """A directory that is empty before each attempt, and the working directory of this process.
+
+    Args:
+        path: the directory; created anew, whatever was there is removed.
+        objects: answers where files come from and go to; called at first use.
+    """
+
+    def __init__(self, path: Path, objects: Callable[[], ObjectStore]) -> None:
+        self.path = path
+        self._objects = objects
+        self._fd = -1
+        self._staged: dict[tuple[int, int], Ref] = {}
+        self._stored: dict[bytes, None] = {}
+        remove(path)
+        self._create()
+        os.fchdir(self._fd)
+
+    def settle(self, wall: float) -> bool:
+        """Stand in the directory again, after an attempt of `wall` seconds. Whether nothing was created or removed in it.
+
+        No file can be created in less than `_TOUCH`, so the shortest runs are spared the question.
+        """
+        os.fchdir(self._fd)
+        return wall < _TOUCH or os.fstat(self._fd).st_mtime == 0
+
+    def leave(self, kept: Path | None = None) -> str:
+        """Get ready for the next attempt: move what was written to `kept`, or remove it.
+
+        Returns:
+            The path where it is kept, or "" if there was nothing to keep.
+        """
+        self._staged.clear()
+        self._stored.clear()
+        place = "" if kept is None else keep(self.path, kept)
+        if not place:
+            remove(self.path)
+        self._create()
+        os.fchdir(self._fd)
+        return place
+
+    def _create(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self.path.mkdir(parents=True)
+        os.utime(self.path, (0, 0))
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+
+    # -------------------------------------------------------------------------------------------------------- coming in
+
+    def stage(self, ref: Ref) -> object:
+        """What stands for stored content in the arguments: the path of a file or directory, or the decoded value.
+
+        Paths are absolute. Raises what the object store raises.
+        """
+        if ref.kind == "value":
+            return decode(self._objects().get(ref.digest), (), self.stage)
+        path = self._place(ref.name or ref.digest.hex()[:16])
+        if ref.kind == "dir":
+            self._objects().get_dir(ref.digest, path, link=True)
+        elif self._objects().get_file(ref.digest, path, link=True, mode=ref.mode) == "link":
+            found = path.stat()
+            self._staged[found.st_dev, found.st_ino] = ref
+        return path
+
+    def _place(self, name: str) -> Path:
+        """`inputs/name`, or `inputs/2/name` … if that is taken: the same for the same arguments."""
+        folder = self.path / INPUTS
+        number = 1
+        while os.path.lexists(folder / name):
+            number += 1
+            folder = self.path / INPUTS / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    # -------------------------------------------------------------------------------------------------------- going out
+
+    def put(self, leaf: object) -> Ref:
+        """Store the file or directory that a result names; relative paths count from the working directory.
+
+        Raises:
+            Fault: BAD_OUTPUT if there is none.
+        """
+        if not isinstance(leaf, (Path, File)):
+            raise TypeError(f"not a file: {leaf!r}")
+        name = os.fspath(leaf)
+        ref = self.capture(self.path / name, f"the result names the file {name!r}")
+        self._stored[ref.digest] = None
+        return ref
+
+    def capture(self, path: Path, what: str, *, move: bool = False) -> Ref:
+        """Store a file or directory.
+
+        Args:
+            path: where it is.
+            what: begins the message if there is none.
+            move: nobody writes to it any more, so the store may take the file itself.
+
+        Raises:
+            Fault: BAD_OUTPUT if there is none.
+        """
+        try:
+            found = path.stat()
+        except OSError as error:
+            problem = "it was not written" if isinstance(error, FileNotFoundError) else error.strerror
+            raise Fault(Reason.BAD_OUTPUT, f"{what}, but {problem}", hint=f"expected at {path}") from error
+        known = self._staged.get((found.st_dev, found.st_ino))
+        if known is not None:
+            ref = Ref(known.digest, known.size, "file", path.name, known.mode)
+        elif stat.S_ISDIR(found.st_mode):
+            digest, size = self._objects().put_dir(path)
+            ref = Ref(digest, size, "dir", path.name)
+        elif stat.S_ISREG(found.st_mode):
+            digest, size = self._objects().put_file(path, move=move and found.st_nlink == 1 and not path.is_symlink())
+            ref = Ref(digest, size, "file", path.name, 0o755 if found.st_mode & 0o100 else 0o644)
+        else:
+            raise Fault(Reason.BAD_OUTPUT, f"{what}, but that is neither a file nor a directory", hint=f"it is {path}")
+        return ref
+
+    def put_bytes(self, data: bytes) -> bytes:
+        """Store bytes that are too large for a row; their digest."""
+        return self._objects().put(data)
+
+    def stored(self) -> list[bytes]:
+        """Digests of the files that `put` has stored since the last call, each once, in order."""
+        if not self._stored:
+            return []
+        digests = list(self._stored)
+        self._stored.clear()
+        return digests
+
+
+def keep(path: Path, kept: Path) -> str:
+    """Move a directory that is not empty to `kept`; the new path, or "" if there was nothing to keep or no way to."""
+    try:
+        if not os.listdir(path):
+            return ""
+        remove(kept)
+        path.rename(kept)
+    except OSError:
+        return ""
+    return str(kept)
+
+
+def remove(path: Path) -> None:
+    """Remove a directory tree, read-only parts included. What cannot be removed is left without complaint."""
+
+    def unlock(function: Callable[..., object], name: str, _: object) -> None:
+        try:
+            os.chmod(os.path.dirname(name), 0o700)
+            if os.path.isdir(name) and not os.path.islink(name):
+                os.chmod(name, 0o700)
+                shutil.rmtree(name, ignore_errors=True)
+            else:
+                os.unlink(name)
+        except OSError:
+            del function
+
+    if os.path.lexists(path):
+        shutil.rmtree(path, onerror=unlock)
