@@ -91,7 +91,8 @@ def _take(turn: Turn, cls: int, n: int) -> list[int]:
         del hot[:n]
     else:
         ids = classes.take(turn.db, cls, n)
-        engine.ready[cls] = engine.ready[cls] - len(ids) if len(ids) == n else 0
+        left = engine.ready[cls] - len(ids) if engine.alone else 1
+        engine.ready[cls] = left if len(ids) == n else 0
         missing = n - len(ids)
         if missing and hot:
             hot.sort()

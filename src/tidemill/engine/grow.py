@@ -41,6 +41,8 @@ def grown(turn: Turn, run: int, parent: int, out: int, body: bytes) -> int:
             encoded = delta.encode(part)
             blocks.add_chunk(turn.db, block, seq, digest(encoded), encoded)
         engine.unexpanded = True
+    if blocks.is_stopping(turn.db, parent):
+        turn.stop.append(block)
     return block
 
 
@@ -83,5 +85,7 @@ def expand_slice(turn: Turn) -> None:
     if stored is None:
         submit.seal(turn, block)
         return
-    submit.expand(turn, submit.layout(turn, block), delta.decode_chunk(bytes(stored[1])))
+    place = submit.layout(turn, block)
+    if place is not None:
+        submit.expand(turn, place, delta.decode_chunk(bytes(stored[1])))
     blocks.set_cursor(turn.db, block, seq + 1)

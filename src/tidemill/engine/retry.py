@@ -7,8 +7,8 @@ from tidemill.model import protocol
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
 from tidemill.model.protocol import Failure, Outcome
-from tidemill.model.states import AttemptState, Reason, RunState
-from tidemill.stores.state import attempts, leases, queues, runs
+from tidemill.model.states import AttemptState, BlockState, Reason, RunState
+from tidemill.stores.state import attempts, blocks, leases, queues, runs
 
 MAX_LOSSES = 5
 _FINAL = {Reason.CODE_CHANGED, Reason.BAD_INPUT}
@@ -23,10 +23,11 @@ def failed(turn: Turn, worker: int, bad: list[tuple[Outcome, Leased]]) -> None:
         rows.append((o.run, o.fence, failure.reason, _encode(failure)))
     attempts.fail(turn.db, rows)
     again: list[tuple[Outcome, Leased]] = []
+    stopping = _stopping(turn, [lease.block for _, lease in bad])
     over: set[int] = set()
     for (o, lease), row in zip(bad, rows, strict=True):
         spec = turn.engine.spec(turn.db, lease.task)
-        if lease.tries < spec.retries and row[2] not in _FINAL:
+        if lease.tries < spec.retries and row[2] not in _FINAL and lease.block not in stopping:
             again.append((o, lease))
         else:
             over.add(o.run)
@@ -62,14 +63,25 @@ def wake(turn: Turn, ids: list[int]) -> None:
 
 
 def requeue(turn: Turn, ids: list[int]) -> None:
-    """Runs with nothing pending and no lease stand ready again."""
-    for row in runs.fresh(turn.db, ids):
-        if row.state != runs.LIVE or row.pending > 0:
+    """Runs with nothing pending and no lease stand ready again; in a block that is being stopped they are cancelled."""
+    rows = runs.get(turn.db, ids)
+    stopping = _stopping(turn, [r.block for r in rows.values()])
+    cancelled = [r for r in rows.values() if r.block in stopping and r.state == runs.LIVE]
+    if cancelled:
+        spread.finish(turn, [(r, RunState.CANCELLED, stopping[r.block]) for r in cancelled])
+    for row in rows.values():
+        if row.state != runs.LIVE or row.pending > 0 or row.block in stopping:
             continue
         if row.flags & RunFlag.EXTERNAL:
             turn.fresh.append(Ready(row.id, bytes(row.key), row.cls, row.flags, row.task, False))
         else:
             turn.hot.setdefault(row.cls, []).append(row.id)
+
+
+def _stopping(turn: Turn, found: list[int]) -> dict[int, int]:
+    """Which of these blocks are being stopped, and the root cause (0: by hand)."""
+    rows = blocks.get_many(turn.db, sorted(set(found)))
+    return {b: row.cause or 0 for b, row in rows.items() if row.state == BlockState.CLOSING}
 
 
 def release(turn: Turn, held: list[tuple[int, int]], *, worker: int = 0) -> None:

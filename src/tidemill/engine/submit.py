@@ -11,7 +11,7 @@ from tidemill.model.delta import Chunk, GatherSpec, Header, RunFlag
 from tidemill.model.digest import SIZE
 from tidemill.model.errors import ResumeError
 from tidemill.model.events import Kind
-from tidemill.model.states import FAILED_DATA, DatumState
+from tidemill.model.states import FAILED_DATA, BlockState, DatumState
 from tidemill.stores.state import blocks, data, edges, runs
 from tidemill.stores.state import gathers as gather_rows
 from tidemill.stores.state.gathers import STRETCH
@@ -81,14 +81,16 @@ def begin(turn: Turn, key: bytes, name: str, header_bytes: bytes, *, options: in
     return Begun(block, 0, False, False)
 
 
-def layout(turn: Turn, block: int) -> Layout:
-    """The layout of a block's delta, from its rows (cached by the engine)."""
+def layout(turn: Turn, block: int) -> Layout | None:
+    """The layout of a block's delta, from its rows (cached by the engine); None where nothing may be added any more."""
     known = turn.engine.layouts.get(block)
     if known is not None:
         return known
     row = blocks.get(turn.db, block)
     submitted = blocks.delta(turn.db, block)
     assert row is not None and submitted is not None
+    if row.state != BlockState.OPEN:
+        return None
     above = Facts(row.root, row.scope, row.hub)
     made = lay_out(turn, block, row.run_lo, row.out_lo, above, delta.decode_header(bytes(submitted.header)))
     turn.engine.layouts[block] = made
@@ -119,7 +121,9 @@ def chunk(turn: Turn, block: int, seq: int, digest: bytes, body: Chunk) -> None:
         return
     blocks.add_chunk(turn.db, block, seq, digest, None)
     blocks.set_cursor(turn.db, block, seq + 1)
-    expand(turn, layout(turn, block), body)
+    place = layout(turn, block)
+    if place is not None:
+        expand(turn, place, body)
 
 
 def seal(turn: Turn, block: int) -> None:

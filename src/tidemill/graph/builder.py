@@ -261,6 +261,11 @@ class Builder:
                 self._made[id(top)] = (top, self._make(top))
         return self._made[id(call)][1]
 
+    @property
+    def made(self) -> list[Loose]:
+        """The calls from outside, each after those among its arguments; the root last."""
+        return [call for call, _ in self._made.values()]
+
     def _is_missing(self, leaf: Any) -> bool:
         return isinstance(leaf, Loose) and id(leaf) not in self._made
 

@@ -1,13 +1,14 @@
 """A call outside any workflow: kept as it is until it is run or passed on."""
 
-import operator
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from tidemill.graph.future import Loose
+from tidemill.graph.future import Loose, Pending
 from tidemill.graph.plan import Plan, build
+from tidemill.graph.problems import problem
 from tidemill.graph.runner import runner
-from tidemill.model.values import Step
+from tidemill.model.errors import ValueCodecError
+from tidemill.model.values import Step, apply_path
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -50,8 +51,6 @@ class Call(Loose, Generic[R_co]):
         return build(self)
 
     def select_(self, step: Step) -> Any:
-        if isinstance(step, str) and not step.isidentifier():
-            return Call(operator.getitem, (self, step), {})
         return Call(_select, (self, step), {})
 
     def after(self, *others: object) -> Any:
@@ -68,13 +67,13 @@ class Call(Loose, Generic[R_co]):
 
 
 def _select(value: Any, step: Step) -> Any:
-    return value.select_(step) if hasattr(value, "select_") else None
+    if isinstance(value, Pending):
+        return value.select_(step)
+    try:
+        return apply_path(value, (step,))
+    except ValueCodecError as error:
+        raise problem(str(error)) from None
 
 
 def _after(value: Any, *others: object) -> Any:
     return value.after(*others)
-
-
-def loose(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """A call to be made later, typed as whatever it will be."""
-    return Call(fn, args, kwargs)

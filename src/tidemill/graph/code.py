@@ -386,8 +386,7 @@ class _Walk:
         """A value. Code inside it is followed; a value without canonical encoding counts by the statements about it."""
         if not self.new(value, name):
             return
-        ready = getattr(value, "digest", None) if origin(type(value).__module__) == "tidemill" else None
-        if isinstance(ready, bytes):
+        if (ready := _own_digest(value)) is not None:
             self.add(name, ready)
             return
         self.kind(type(value))
@@ -428,6 +427,14 @@ class _Walk:
             words.append(unit.digest)
             self.follow(unit, vars(module))
         self.add("opaque:" + name.removeprefix("constant:"), digest(encode(words)))
+
+
+def _own_digest(value: Any) -> bytes | None:
+    """The digest of one of Tidemill's things that has one, such as a command task."""
+    if origin(type(value).__module__) != "tidemill":
+        return None
+    found = getattr(getattr(value, "spec", value), "digest", None)
+    return found if isinstance(found, bytes) else None
 
 
 def _is_plain_object(value: Any) -> bool:

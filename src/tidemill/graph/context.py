@@ -6,10 +6,9 @@ A task asks `current()` at each call. Without a builder the call is kept as it i
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from tidemill.graph.builder import Builder
+from tidemill.graph.future import Owner
 
 
 class ImportOnly(BaseException):  # noqa: N818 — no error: it must pass through the user's `except Exception`
@@ -22,16 +21,18 @@ class ImportOnly(BaseException):  # noqa: N818 — no error: it must pass throug
 class Opens(Protocol):
     """The runs of a worker: the first task called inside one opens a builder."""
 
-    def open(self) -> "Builder": ...
+    def open(self) -> Owner: ...
 
 
-_building: ContextVar["Builder | None"] = ContextVar("tidemill_building", default=None)
+_building: ContextVar[Owner | None] = ContextVar("tidemill_building", default=None)
 _growing: Opens | None = None
+epoch: int = 0
+"""Counts the workflows built in this process; what was learnt about code before the last one may be outdated."""
 importing: bool = False
 """Set by a worker while it imports the user's script."""
 
 
-def current() -> "Builder | None":
+def current() -> Owner | None:
     """The builder that a call made now belongs to."""
     found = _building.get()
     if found is None and _growing is not None:
@@ -44,8 +45,14 @@ def running() -> bool:
     return _growing is not None and _building.get() is None
 
 
+def new_epoch() -> None:
+    """Another workflow is going to be built."""
+    global epoch  # noqa: PLW0603
+    epoch += 1
+
+
 @contextmanager
-def building(builder: "Builder") -> Iterator[None]:
+def building(builder: Owner) -> Iterator[None]:
     """Calls in the block, in this thread, go to `builder`."""
     token = _building.set(builder)
     try:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from tidemill.graph.check import plain
 from tidemill.graph.future import Elements, Future, Group, Kind, Mapped, Owner
 from tidemill.graph.index import Axis, row_major
+from tidemill.graph.literals import SCALARS
 from tidemill.graph.ports import Signature
 from tidemill.model.delta import ClassSpec, RunFlag
 from tidemill.model.spec import TaskSpec
@@ -80,6 +81,14 @@ class Entry:
         self.axis = task.axis
         self.slow = task.axis is not None or count > len(INPUTS)
         self.plain = b"" if self.slow else encode(list(INPUTS[:count]))
+
+    def learn(self, values: Sequence[Any]) -> None:
+        """These arguments were found to fit."""
+        for value, accepted in zip(values, self.accepted, strict=True):
+            if type(value) is Future:
+                accepted.add(value.kind_)
+            elif type(value) in SCALARS:
+                accepted.add(type(value))
 
     def future(self, owner: Owner, run: int, slot: int) -> Any:
         """What a call of run number `run` returns."""

@@ -173,9 +173,8 @@ def along(graph: Any, name: str, value: Any, axes: Sequence[Axis]) -> Any:
 # ---------------------------------------------------------------------------------------------------------------- results
 
 
-def result(graph: Any, value: Any) -> tuple[Any, list[int]]:
-    """What was returned, as a template over slots: elements become lists, nested by axis, in sweep order."""
-    slots: list[int] = []
+def resolved(graph: Any, value: Any) -> Any:
+    """What was returned, with nothing pending in it but futures: elements become lists, nested by axis, in sweep order."""
 
     def visit(leaf: Any) -> Any:
         if isinstance(leaf, Loose):
@@ -187,15 +186,25 @@ def result(graph: Any, value: Any) -> tuple[Any, list[int]]:
             return rewrite(leaf.value_, visit, many)
         if leaf.owner_ is not graph:
             graph.problem(f"{leaf.what_()}, which is returned, belongs to another workflow")
-        slots.append(leaf.slot_)
-        return Input(len(slots) - 1, leaf.path_)
+        return leaf
 
     def many(items: list[Any]) -> Any:
         if len(items) > lower.FEW and all(type(v) is Future and not v.path_ and v.owner_ is graph for v in items):
-            return visit(graph.gather_futures(items))
+            return graph.gather_futures(items)
         return None
 
-    return rewrite(value, visit, many), slots
+    return rewrite(value, visit, many)
+
+
+def template(value: Any) -> tuple[Any, list[int]]:
+    """A resolved value with placeholders for its futures, and the slots that they stand for."""
+    slots: list[int] = []
+
+    def visit(leaf: Future) -> Input:
+        slots.append(leaf.slot_)
+        return Input(len(slots) - 1, leaf.path_)
+
+    return rewrite(value, visit), slots
 
 
 def _lists(graph: Any, value: Any, axes: Sequence[Axis]) -> Any:

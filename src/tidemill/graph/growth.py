@@ -5,14 +5,12 @@ from typing import Any
 from tidemill.graph import context, gathering
 from tidemill.graph.builder import Builder
 from tidemill.graph.emit import Emission, header
-from tidemill.graph.future import Future, Group
+from tidemill.graph.future import Future, Group, Pending
 from tidemill.graph.gathers import reference
 from tidemill.graph.literals import Keeper
-from tidemill.graph.structure import leaves
 from tidemill.model.delta import Growth
 from tidemill.model.errors import WiringError
 from tidemill.model.spec import TaskSpec
-from tidemill.model.values import apply_path
 
 
 class Growing:
@@ -56,7 +54,7 @@ def grow(value: Any, growing: Growing, spec: TaskSpec) -> Growth | None:
     """
     graph = growing.builder
     if graph is None:
-        if not leaves(value):
+        if not isinstance(value, Pending):
             return None
         graph = growing.open()
     try:
@@ -85,7 +83,7 @@ def _outputs(value: Any, spec: TaskSpec) -> list[Any]:
     try:
         if isinstance(value, dict):
             return [value[name] for name in names]
-        parts = [apply_path(value, (i,)) for i in range(len(names))] if isinstance(value, Future) else list(value)
+        parts = [value[i] for i in range(len(names))] if isinstance(value, Future) else list(value)
     except (KeyError, TypeError):
         parts = []
     if len(parts) != len(names):
@@ -95,10 +93,9 @@ def _outputs(value: Any, spec: TaskSpec) -> list[Any]:
 
 def _forwarded(graph: Builder, value: Any) -> int:
     """The slot whose value is the output's."""
-    template, _ = gathering.result(graph, value)
+    found = gathering.resolved(graph, value)
     graph.problems.check()
-    if isinstance(template, Future):
-        return template.slot_
-    made = graph.assemble(template)
-    graph.problems.check()
-    return int(made.slot_)
+    if not isinstance(found, Future) or found.path_:
+        found = graph.assemble(found)
+        graph.problems.check()
+    return int(found.slot_)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tidemill.graph import gathering
+from tidemill.graph import context, gathering
 from tidemill.graph.builder import Builder
 from tidemill.graph.columns import CallColumns
 from tidemill.graph.emit import Emission, encode_result, header
@@ -82,15 +82,12 @@ def build(call: Loose) -> Plan:
     Raises:
         WiringError: if it does not fit together, with every problem found and its place.
     """
+    context.new_epoch()
     keeper = PlanKeeper()
     graph = Builder(keeper)
     graph.root = call
     try:
-        value = graph.materialise(call)
-        result, slots = gathering.result(graph, value)
-    except WiringError as error:
-        graph.problems.check(error)
-        raise
+        result, slots = gathering.template(gathering.resolved(graph, graph.materialise(call)))
     except Exception as error:
         graph.problems.check(error)
         raise

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
+from tidemill.workers.identity import own_proc
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -20,10 +22,12 @@ class Process(NamedTuple):
 
 
 def table() -> dict[int, Process]:
-    """All processes that can be seen, by pid, zombies excepted."""
+    """All processes that can be seen, by pid, zombies excepted. None can where /proc is another pid namespace's."""
     if not os.path.exists("/proc/self/stat"):
         return _portable_table()
-    found = {}
+    found: dict[int, Process] = {}
+    if not own_proc():
+        return found
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError), open(f"/proc/{name}/stat", "rb", buffering=0) as file:
@@ -92,7 +96,9 @@ def kill_all(processes: Iterable[Process]) -> None:
 def holders(path: str | os.PathLike[str]) -> list[int]:
     """Pids of the processes, this one excepted, that have the file open. Processes of other users are not seen."""
     name = os.path.realpath(path)
-    found = []
+    found: list[int] = []
+    if not own_proc():
+        return found
     with suppress(FileNotFoundError):
         for pid in os.listdir("/proc"):
             if pid.isdigit() and int(pid) != os.getpid() and _holds(pid, name):

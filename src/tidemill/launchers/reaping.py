@@ -30,7 +30,7 @@ def reap_orphans(records: Sequence[Identity], alive: Path, patience: float = 10.
         Whether all is known to be gone. False means: wait for the leases to expire.
     """
     here = identity()
-    near = [record for record in records if record.beside(here)]
+    near = [record for record in records if record.beside(here) and record.start]
     processes.kill_all(_remains(near))
     deadline = time.monotonic() + patience
     hunt = time.monotonic() + _HOLDERS

@@ -17,17 +17,21 @@ from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.launchers.local import LocalPool, LocalWorker
 from tidemill.model import protocol, session
-from tidemill.model.errors import TidemillError
+from tidemill.model.errors import EngineLostError, TidemillError
 from tidemill.model.protocol import Answer, Claimed, Done, Failure, Hello, Outcome, Read, Setup, Work
-from tidemill.model.states import Reason
-from tidemill.server import commands
+from tidemill.model.states import BlockState, Reason
+from tidemill.server import commands, takeover
 from tidemill.server.progress import Board
 from tidemill.server.sessions import Session
 from tidemill.server.slots import Slot, Slots, pool_directory
+from tidemill.stores.state import blocks
+from tidemill.stores.state.postgres import PostgresDatabase
 from tidemill.stores.state.workers import Worker
 from tidemill.workers.wire import Channel
 
 BEAT_SECONDS = 5.0
+SHARED_BEAT_SECONDS = 1.0
+"""Where several engines serve the store, a beat also looks what the others closed."""
 PROGRESS_SECONDS = 0.1
 MEMORY_SECONDS = 0.5
 IDLE_PARTS = 8
@@ -66,6 +70,7 @@ class Host:
         self._requests: deque[tuple[Session, session.ToServer]] = deque()
         self._pools: list[LocalPool] = []
         self._registrations: list[dict[int, int]] = []
+        self.unreaped = 0
         self.wanted: list[tuple[int, list[str]]] = []
         self.leaving: list[tuple[Session, bool]] = []
         self._listener: socket.socket | None = None
@@ -74,6 +79,13 @@ class Host:
         self._empty_since: float | None = None
 
     # ------------------------------------------------------------------------------------------------- clients
+
+    def hear(self) -> None:
+        """Several engines: wake up when another one makes runs ready."""
+        db = self.engine.db
+        assert isinstance(db, PostgresDatabase)
+        db.listen()
+        self._selector.register(db, selectors.EVENT_READ, db.heard)
 
     def listen(self, path: str) -> None:
         """Accept clients on a Unix socket."""
@@ -255,6 +267,8 @@ class Host:
         grants: list[tuple[Slot, list[Claimed]]] = []
         after: list[tuple[Session, session.ToClient]] = []
         with self.engine.turn() as turn:
+            if self._hungry():
+                self.engine.refresh_ready()
             for slot, outcomes in inbox:
                 complete.complete(turn, slot.id, outcomes)
                 self.slots.learn(slot, outcomes)
@@ -414,10 +428,25 @@ class Host:
             self._next_memory = now + MEMORY_SECONDS
             self._check_limits()
         if now >= self._next_beat:
-            self._next_beat = now + BEAT_SECONDS
-            with self.engine.turn() as turn:
-                reclaim.beat(turn)
+            self._next_beat = now + (BEAT_SECONDS if self.engine.alone else SHARED_BEAT_SECONDS)
+            self._beat()
         self._let_go()
+
+    def _beat(self) -> None:
+        """Extend the registration; with several engines, take over from those that are gone and see what they closed."""
+        with self.engine.turn() as turn:
+            kept = reclaim.beat(turn)
+        if not kept:
+            raise EngineLostError("this engine was given up for lost by the others and must end")
+        if self.unreaped or not self.engine.alone:
+            self.unreaped = takeover.take_over(self.engine, self.store)
+        if not self.engine.alone:
+            for client in self.sessions:
+                for block in list(client.blocks):
+                    row = blocks.get(self.engine.db, block)
+                    if row is not None and row.state not in (BlockState.OPEN, BlockState.CLOSING):
+                        client.channel.send(session.encode(session.Closed(block, row.state)))
+                        del client.blocks[block]
 
     def _let_go(self) -> None:
         """Clients that are leaving go once nothing of theirs runs."""

@@ -9,17 +9,16 @@ from pathlib import Path
 
 from tidemill.engine import hubs, reclaim
 from tidemill.engine.engine import Engine
-from tidemill.launchers.reaping import reap_orphans
 from tidemill.model import session
 from tidemill.model.errors import TidemillError
+from tidemill.server import takeover
 from tidemill.server.addresses import Place, place_of
 from tidemill.server.host import Host
 from tidemill.server.lock import StoreLock
 from tidemill.server.slots import Slots, machine_memory
-from tidemill.stores.state import leases, workers
 from tidemill.stores.state.open import open_database
 from tidemill.stores.state.workers import Worker
-from tidemill.workers.identity import Identity, identity
+from tidemill.workers.identity import identity
 from tidemill.workers.wire import Channel
 
 
@@ -47,10 +46,16 @@ def _serve(place: Place, first: socket.socket) -> int:
     me = Worker(0, None, 0, "engine", who.host, who.boot, who.namespace, who.pid, who.start, 0.0, 0.0)
     with engine.turn() as turn:
         reclaim.register(turn, me)
-    take_over(engine, place)
+    left = takeover.take_over(engine, place.directory)
+    if place.alone:
+        with engine.turn() as turn:
+            hubs.suspend_attached(turn)
     host = Host(engine, me, place.directory, place.objects, Slots(float(os.cpu_count() or 1), machine_memory()))
+    host.unreaped = left
     if place.alone:
         host.listen(place.socket)
+    else:
+        host.hear()
     host.add_client(first)
     try:
         host.serve()
@@ -62,26 +67,6 @@ def _serve(place: Place, first: socket.socket) -> int:
         if lock is not None:
             lock.release()
     return 0
-
-
-def take_over(engine: Engine, place: Place) -> int:
-    """Take back the leases of engines that are gone, once their processes are; how many there were."""
-    with engine.turn() as turn:
-        dead = reclaim.dead_engines(turn)
-    gone: list[Worker] = []
-    for one in dead:
-        with engine.db.transaction(write=False):
-            executors = workers.executors(engine.db, [one.id])
-        records = [Identity(w.host, w.boot, w.space, w.pid, w.start) for w in executors]
-        alive = [p / "alive" for p in sorted((place.directory / "work").glob(f"engine-{one.id}-*"))]
-        if all([reap_orphans(records, path) for path in alive] or [True]):
-            gone.append(one)
-    with engine.turn() as turn:
-        held = {w for _, _, w, _ in leases.every(turn.db)}
-        voided = reclaim.reap(turn, gone, set()) if held or gone else 0
-        if place.alone:
-            hubs.suspend_attached(turn)
-    return voided
 
 
 if __name__ == "__main__":

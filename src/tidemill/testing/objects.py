@@ -27,14 +27,8 @@ from tidemill.model.digest import Digest, digest, show
 from tidemill.model.errors import IntegrityError, NewerStoreError, NotFoundError, UsageError
 from tidemill.stores.objects import SMALL, Entry, ObjectStore, collect, decode_manifest, fetch_url, members, send_url
 from tidemill.stores.objects.dirs import encode_manifest
-from tidemill.testing.objects_model import (
-    ABSENT,
-    StoreBesideDictionary,
-    digests,
-    make_tree,
-    some_bytes,
-    tree,
-)
+from tidemill.testing.objects_data import ABSENT, digests, make_tree, some_bytes, tree
+from tidemill.testing.objects_model import StoreBesideDictionary
 
 SIZES = [0, 1, 1000, SMALL - 1, SMALL, SMALL + 1, 3_000_001]
 """Around every boundary that an implementation is likely to have; more belong in its own tests."""

@@ -1,30 +1,16 @@
-"""What the suite of object stores compares with: a dictionary, and directories to store."""
+"""A state machine that tries an object store against a dictionary."""
 
-import os
 import time
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tidemill.model.digest import Digest, digest
+from tidemill.model.digest import Digest
 from tidemill.model.errors import NotFoundError
 from tidemill.stores.objects import SMALL, ObjectStore, collect
-
-ABSENT = digest(b"never stored")
-
-
-def some_bytes(size: int, seed: int = 0) -> bytes:
-    """Bytes that differ for every seed and do not repeat in step with any block size."""
-    period = b"".join(digest(f"{seed} {number}".encode()) for number in range(32))[:1021]
-    return (period * (size // len(period) + 1))[:size]
-
-
-def digests(store: ObjectStore) -> set[Digest]:
-    """Everything a store lists."""
-    return {one.digest for one in store.list()}
+from tidemill.testing.objects_data import ABSENT, digests, some_bytes
 
 
 class StoreBesideDictionary(RuleBasedStateMachine):
@@ -82,40 +68,3 @@ class StoreBesideDictionary(RuleBasedStateMachine):
         assert listed == sorted((name, len(data)) for name, data in self.model.items())
         assert self.store.exists([*self.model, ABSENT]) == self.model.keys()
         assert self.store.get_many(list(self.model), verify=True) == list(self.model.values())
-
-
-# ------------------------------------------------------------------------------------------------------------- trees
-
-
-def make_tree(root: Path, reverse: bool = False) -> Path:
-    """A directory with everything that can be stored."""
-    files = {
-        "small": b"small",
-        "empty": b"",
-        "large": some_bytes(SMALL + 1, 7),
-        "deep/er/file": b"deep",
-        "deep/again": b"small",
-        os.fsdecode(b"not \xff UTF-8"): b"name",
-    }
-    for name, data in sorted(files.items(), reverse=reverse):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    (root / "deep" / "again").chmod(0o755)
-    (root / "none" / "here").mkdir(parents=True)
-    (root / "link").symlink_to("deep/er")
-    (root / "deep" / "dangling").symlink_to("../nothing")
-    return root
-
-
-def tree(root: Path) -> dict[str, object]:
-    """What is in a directory, in a form that can be compared."""
-    found: dict[str, object] = {}
-    for path in root.rglob("*"):
-        name = str(path.relative_to(root))
-        if path.is_symlink() and not os.readlink(path).startswith("/"):
-            found[name] = ("link", os.readlink(path))
-        elif path.is_dir():
-            found[name] = "directory"
-        else:
-            found[name] = (path.read_bytes(), bool(path.stat().st_mode & 0o100))
-    return found

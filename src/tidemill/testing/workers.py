@@ -1,8 +1,9 @@
 """A pool of real executors and just enough of an engine to talk to them: messages by hand, no store, no decisions."""
 
+import os
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -53,6 +54,23 @@ def command_spec(template: str, inputs: Sequence[Port | str] = (), **fields: Any
 
 def _ports(ports: Sequence[Port | str]) -> tuple[Port, ...]:
     return tuple(port if isinstance(port, Port) else Port(port) for port in ports)
+
+
+def wait_gone(pids: Iterable[int]) -> None:
+    """Wait until none of these processes runs any more.
+
+    Raises:
+        TimeoutError: if one of them goes on.
+    """
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        ended = select.select([descriptor], [], [], PATIENCE)[0]
+        os.close(descriptor)
+        if not ended:
+            raise TimeoutError(f"process {pid} is still there")
 
 
 class FakeEngine:

@@ -7,15 +7,17 @@ import struct
 import time
 from pathlib import Path
 
+from tidemill.graph.growth import Growing
 from tidemill.model import protocol
+from tidemill.model.delta import encode as encode_delta
 from tidemill.model.digest import digest, show
 from tidemill.model.protocol import Claimed, Failure, Out, Outcome, Setup
 from tidemill.model.states import AttemptState, Reason
-from tidemill.model.values import Ref, decode, encode
+from tidemill.model.values import decode, encode
 from tidemill.stores.objects import open_objects
 from tidemill.workers import staging
 from tidemill.workers.capture import Capture
-from tidemill.workers.execute import execute
+from tidemill.workers.execute import Keeper, execute
 from tidemill.workers.failure import describe
 from tidemill.workers.inputs import Inputs, Read
 from tidemill.workers.loader import Loader
@@ -45,6 +47,8 @@ class Attempts:
         self.loader = Loader(setup.path)
         self._index = _index(setup.index)
         self._meter = Meter()
+        self._growing = Growing(Keeper(self._scratch))
+        self._growing.install()
 
     def run(self, claim: Claimed) -> Outcome:
         """Make one attempt. Whatever the user's code raises becomes part of the outcome."""
@@ -60,17 +64,22 @@ class Attempts:
         try:
             if task is None:
                 task = self.loader.load(claim.task)
+                self._growing.reset()
                 began, start = time.time(), time.monotonic()
                 self._meter.start()
             inputs = self._inputs.values(claim.inputs) if claim.inputs else ()
             args = decode(claim.args, inputs, self._scratch.stage)
             reason = Reason.EXCEPTION
-            values, grown, peak = execute(task, args, self._scratch)
+            values, grown, peak = execute(task, args, self._scratch, self._growing)
             reason = Reason.BAD_OUTPUT
+            if grown is not None:
+                growth = encode_delta(grown)
+                self._scratch.stored()
             outs = [self._out(value) for value in values]
         except BaseException as error:  # noqa: BLE001 (SystemExit and the like are the user's, too)
             outs = []
             failure = describe(error, reason)
+            self._growing.reset()
         wall = time.monotonic() - start
         cpu, rss = self._meter.take(wall)
         log = self._capture.take()
@@ -97,7 +106,7 @@ class Attempts:
     def _out(self, value: object) -> Out:
         data = encode(value, self._scratch.put)
         size = len(data)
-        stored = [value.digest] if isinstance(value, Ref) else self._scratch.stored()
+        stored = self._scratch.stored()
         if size > self._inline:
             return Out(None, self._scratch.put_bytes(data), size, stored)
         return Out(data, digest(data), size, stored)

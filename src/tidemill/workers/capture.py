@@ -5,6 +5,7 @@ order, and anybody may read the end of the file meanwhile. After each run its co
 is emptied.
 """
 
+import faulthandler
 import io
 import os
 import sys
@@ -34,6 +35,7 @@ class Capture:
         os.dup2(self._fd, 1)
         os.dup2(self._fd, 2)
         os.close(null)
+        faulthandler.enable(2)  # a crash leaves the Python stack in the log
         self._out = self._err = sys.stdout
         self.attach()
 

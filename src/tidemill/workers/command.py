@@ -15,14 +15,14 @@ from tidemill.workers.failure import Fault, signal_name
 
 SHELL = "/bin/sh"
 
-_FIELD = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)(?::([^{}]*))?\}")
+_FIELD = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}")
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ]
 """Signals that Python or the executor ignores and that a command expects to work."""
 
 
 def fill(template: str, fields: Mapping[str, object]) -> str:
-    """The command text: `{port}` and `{port:format}` become values quoted for the shell, `{{` and `}}` single braces.
+    """The command text: `{port}` becomes the value, quoted for the shell, `{{` and `}}` single braces.
 
     Other braces are the shell's and stay as they are.
 
@@ -31,27 +31,25 @@ def fill(template: str, fields: Mapping[str, object]) -> str:
     """
 
     def put(match: re.Match[str]) -> str:
-        name, form = match.group(1), match.group(2)
+        name = match.group(1)
         if name is None:
             return match.group()[0]
-        if name not in fields:
-            return match.group()
-        return words(fields[name], name, form or "")
+        return words(fields[name], name) if name in fields else match.group()
 
     return _FIELD.sub(put, template)
 
 
-def words(value: object, port: str, form: str = "") -> str:
+def words(value: object, port: str) -> str:
     """`value` as one or more shell words: a sequence gives a word for each member, None gives nothing.
 
     Raises:
         Fault: BAD_INPUT if it has no form on a command line.
     """
     if isinstance(value, (list, tuple)):
-        return " ".join(words(member, port, form) for member in value)
+        return " ".join(words(member, port) for member in value)
     if value is None:
         return ""
-    if isinstance(value, (os.PathLike, str)) and not form:
+    if isinstance(value, (os.PathLike, str)):
         return shlex.quote(os.fspath(value))
     if type(value).__format__ is object.__format__:
         raise Fault(
@@ -59,10 +57,7 @@ def words(value: object, port: str, form: str = "") -> str:
             f"the value of {port!r} is a {type(value).__qualname__}, which cannot stand on a command line",
             hint="pass a number, a text, a file, or a list of these",
         )
-    try:
-        return shlex.quote(format(value, form))
-    except (TypeError, ValueError) as error:
-        raise Fault(Reason.BAD_INPUT, f"the value of {port!r} does not fit {{{port}:{form}}}: {error}") from error
+    return shlex.quote(format(value, ""))
 
 
 def run_command(

@@ -4,12 +4,13 @@ This is all that a worker does to the user's code, apart from watching it; `tide
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
+from tidemill.graph.growth import Growing, grow
 from tidemill.model.delta import Growth
 from tidemill.model.spec import TaskSpec
 from tidemill.model.states import Reason
+from tidemill.model.values import Ref
 from tidemill.workers.command import run_command
 from tidemill.workers.failure import Fault
 from tidemill.workers.loader import Loaded
@@ -20,7 +21,7 @@ class Produced(NamedTuple):
     """What a run gave.
 
     Attributes:
-        values: one per output port; empty if it grew. A stored file is its `Ref`.
+        values: one per output port; empty if it grew.
         growth: calls that the task returned.
         rss: peak memory in bytes of the largest process it started, if that is known.
     """
@@ -30,17 +31,40 @@ class Produced(NamedTuple):
     rss: int = 0
 
 
-def execute(task: Loaded, args: list[Any], scratch: Scratch) -> Produced:
+class Keeper:
+    """Puts what grown calls have as arguments where results go, too."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._scratch = scratch
+
+    def file(self, leaf: object) -> Ref:
+        return self._scratch.put(leaf)
+
+    def value(self, data: bytes) -> Ref:
+        return Ref(self._scratch.put_bytes(data), len(data), "value")
+
+
+def execute(task: Loaded, args: list[Any], scratch: Scratch, growing: Growing) -> Produced:
     """Run a task; the process must stand in the scratch directory.
+
+    Args:
+        task: from `Loader.prepare`.
+        args: values of the input ports, in order.
+        scratch: where it runs.
+        growing: what tasks call while they run, installed in this process.
 
     Raises:
         Fault: if a command fails or an output is not what was declared.
+        WiringError: if calls that the task made do not fit together.
         BaseException: whatever the user's function raises.
     """
     if task.call is None:
-        values, rss = run_command(task.spec, args, scratch.path, partial(scratch.capture, move=True))
+        values, rss = run_command(task.spec, args, scratch.path, scratch.take)
         return Produced(values, None, rss)
     value = task.call(args)
+    growth = grow(value, growing, task.spec)
+    if growth is not None:
+        return Produced([], growth)
     return Produced(spread(task.spec, value) if task.spread else [value])
 
 

@@ -44,14 +44,24 @@ def identity(pid: int = 0) -> Identity:
 
 def start_time(pid: int) -> str | None:
     """The start time of a process as in `Identity.start`; None if there is no such process, or only its zombie."""
+    if not os.path.exists("/proc/self/stat"):
+        return _portable_start(pid)
+    if pid != os.getpid() and not own_proc():
+        return None
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"/proc/{'self' if pid == os.getpid() else pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
-    except FileNotFoundError:
-        return None if os.path.exists("/proc/self/stat") else _portable_start(pid)
-    except ProcessLookupError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in {b"Z", b"X"} else fields[19].decode()
+
+
+def own_proc() -> bool:
+    """Whether /proc counts pids as this process does; in a new pid namespace it may still be the outer one's."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
 
 
 def alive(who: Identity) -> bool:

@@ -158,6 +158,7 @@ class Loader:
         folder = os.path.dirname(os.path.abspath(file))
         if folder not in sys.path:
             sys.path.insert(0, folder)
+            self._path.append(os.path.join(os.path.realpath(folder), ""))
         before, argv = self._main, sys.argv
         self._enter(module)
         sys.argv = [file]

@@ -59,6 +59,7 @@ class Scratch:
         self._objects = objects
         self._fd = -1
         self._staged: dict[tuple[int, int], Ref] = {}
+        self._taken: dict[Path, Ref] = {}
         self._stored: dict[bytes, None] = {}
         remove(path)
         self._create()
@@ -79,6 +80,7 @@ class Scratch:
             The path where it is kept, or "" if there was nothing to keep.
         """
         self._staged.clear()
+        self._taken.clear()
         self._stored.clear()
         place = "" if kept is None else keep(self.path, kept)
         if not place:
@@ -132,21 +134,28 @@ class Scratch:
         if not isinstance(leaf, (Path, File)):
             raise TypeError(f"not a file: {leaf!r}")
         name = os.fspath(leaf)
-        ref = self.capture(self.path / name, f"the result names the file {name!r}")
+        path = self.path / name
+        ref = self._taken.get(path) or self._capture(path, f"the result names the file {name!r}")
         self._stored[ref.digest] = None
         return ref
 
-    def capture(self, path: Path, what: str, *, move: bool = False) -> Ref:
-        """Store a file or directory.
+    def take(self, path: Path, what: str) -> File:
+        """Store a file or directory that nobody writes to any more, so that the store may take the file itself.
 
         Args:
-            path: where it is.
+            path: where it is; afterwards it may be gone.
             what: begins the message if there is none.
-            move: nobody writes to it any more, so the store may take the file itself.
+
+        Returns:
+            What stands for it in a result.
 
         Raises:
             Fault: BAD_OUTPUT if there is none.
         """
+        ref = self._taken[path] = self._capture(path, what, move=True)
+        return File(path, ref)
+
+    def _capture(self, path: Path, what: str, *, move: bool = False) -> Ref:
         try:
             found = path.stat()
         except OSError as error:

@@ -315,7 +315,11 @@ def symlink(stored: str, path: Path) -> None:
     temp = os.path.join(directory, f".{name[:200]}.{secrets.token_hex(8)}")
     with writing(directory):
         os.symlink(stored, temp)
-        os.replace(temp, path)
+        try:
+            os.replace(temp, path)
+        except OSError:
+            os.unlink(temp)
+            raise
 
 
 def copy(source: int, target: int) -> None:

@@ -4,26 +4,31 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from io import FileIO
 
 from tidemill.model.digest import Digest
 from tidemill.model.errors import StoreError
-from tidemill.stores.objects.failures import not_found, refused, writing
+from tidemill.stores.objects.failures import damaged, not_found, refused, writing
 from tidemill.stores.objects.files import (
     READ_ONLY,
     Lock,
     Temp,
     blocks,
     clone,
+    copy,
     copy_hashing,
     hash_rest,
     make_dirs,
+    new_file,
     rename,
     sweep,
+    symlink,
     sync_dir,
     unshared,
+    write_all,
 )
-from tidemill.stores.objects.interface import Data, Path, Stored
+from tidemill.stores.objects.interface import Data, Delivered, Path, Stored
 from tidemill.stores.objects.streams import digest_of_name
 
 
@@ -137,6 +142,28 @@ class Large:
         except OSError as error:
             raise StoreError(f"cannot read {self.path(digest)}: {os.strerror(error.errno or 0)}") from error
 
+    def give(self, digest: Digest, path: Path, link: bool, mode: int, verify: bool) -> Delivered:
+        """See `ObjectStore.get_file`."""
+        stored = self.path(digest)
+        with self.open(digest) as file:
+            linked = link and not verify and not mode & 0o111 and _read_only(stored)
+            with suppress(_NoCloneError), new_file(path, mode) as target:
+                return self._fill(file.fileno(), target, digest, verify, linked)
+        symlink(stored, path)
+        return "link"
+
+    def _fill(self, source: int, target: int, digest: Digest, verify: bool, linked: bool) -> Delivered:
+        cloned = clone(source, target)
+        if verify:
+            found, _ = hash_rest(target) if cloned else copy_hashing(blocks(source), partial(write_all, target))
+            if found != digest:
+                raise damaged(digest, self._root)
+        elif not cloned:
+            if linked:
+                raise _NoCloneError
+            copy(source, target)
+        return "clone" if cloned else "copy"
+
     def size(self, digest: Digest) -> int:
         """Bytes in an object."""
         try:
@@ -177,3 +204,12 @@ class Large:
                         if digest:
                             info = entry.stat()
                             yield Stored(digest, info.st_size, info.st_mtime)
+
+
+class _NoCloneError(Exception):
+    """A link is wanted, since a clone is not to be had."""
+
+
+def _read_only(path: str) -> bool:
+    """Whether this process could not write to the file as it is. Root can write to any, unless the mount forbids it."""
+    return not os.access(path, os.W_OK, effective_ids=True)

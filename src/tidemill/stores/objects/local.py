@@ -7,10 +7,7 @@
 """
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from functools import partial
 from io import FileIO
 from itertools import chain
 from typing import BinaryIO
@@ -20,31 +17,12 @@ from tidemill.model.digest import Digest
 from tidemill.model.digest import digest as digest_of
 from tidemill.model.errors import NotFoundError, StoreError, TidemillError, UsageError
 from tidemill.stores.objects.base import StoreBase
-from tidemill.stores.objects.failures import damaged, not_found, refused, writing
-from tidemill.stores.objects.files import (
-    READ_ONLY,
-    Lock,
-    Temp,
-    blocks,
-    clone,
-    copy,
-    copy_hashing,
-    hash_rest,
-    make_dirs,
-    new_file,
-    open_regular,
-    read_up_to,
-    remove,
-    rename,
-    sweep,
-    symlink,
-    sync_dir,
-    unshared,
-    write_all,
-)
+from tidemill.stores.objects.failures import damaged, not_found
+from tidemill.stores.objects.files import Lock, new_file, open_regular, read_up_to, remove, write_all
 from tidemill.stores.objects.interface import CHUNK, SMALL, Data, Delivered, Path, Stored
+from tidemill.stores.objects.large import Large
 from tidemill.stores.objects.pack import Pack
-from tidemill.stores.objects.streams import as_bytes, checked, digest_of_name, pieces_of
+from tidemill.stores.objects.streams import as_bytes, checked, pieces_of
 
 
 class LocalStore(StoreBase):
@@ -100,16 +78,9 @@ class LocalStore(StoreBase):
             if len(data) <= SMALL:
                 return self.put(data), len(data)
             os.lseek(source, 0, os.SEEK_SET)
-        if move and (taken := self._take(source, path)):
+        if move and (taken := self._large.take(source, path)):
             return taken
-        with Temp(self._temps) as temp:
-            if clone(source, temp.fd):
-                digest, size = hash_rest(temp.fd)
-            else:
-                digest, size = copy_hashing(blocks(source), temp.write)
-            if not self._renew(digest, size):
-                temp.publish(self._large.path(digest), self._lock)
-        return digest, size
+        return self._large.put_copy(source)
 
     def put_stream(self, source: Iterable[Data] | BinaryIO) -> tuple[Digest, int]:
         pieces = pieces_of(source)
@@ -117,14 +88,8 @@ class LocalStore(StoreBase):
         for piece in pieces:
             head += piece
             if len(head) > SMALL:
-                break
-        else:
-            return self.put(head), len(head)
-        with Temp(self._temps) as temp:
-            digest, size = copy_hashing(chain([head], pieces), temp.write)
-            if not self._renew(digest, size):
-                temp.publish(self._large.path(digest), self._lock)
-        return digest, size
+                return self._large.put_pieces(chain([head], pieces))
+        return self.put(head), len(head)
 
     # --------------------------------------------------------------------------------------------------------- get
 
@@ -183,25 +148,7 @@ class LocalStore(StoreBase):
             with new_file(path, mode) as target:
                 write_all(target, data)
             return "copy"
-        with self._large.open(digest) as file:
-            linked = link and not verify and not mode & 0o111 and _read_only(self._large.path(digest))
-            with suppress(_NoCloneError), new_file(path, mode) as target:
-                return self._fill(file.fileno(), target, digest, verify, linked)
-        symlink(self._large.path(digest), path)
-        return "link"
-
-    def _fill(self, source: int, target: int, digest: Digest, verify: bool, linked: bool) -> Delivered:
-        how: Delivered = "clone" if clone(source, target) else "copy"
-        if how == "copy":
-            if linked:
-                raise _NoCloneError
-            if not verify:
-                copy(source, target)
-        if verify:
-            found, _ = hash_rest(target) if how == "clone" else copy_hashing(blocks(source), partial(write_all, target))
-            if found != digest:
-                raise damaged(digest, self.root)
-        return how
+        return self._large.give(digest, path, link, mode, verify)
 
     # ------------------------------------------------------------------------------------------------------- survey
 
@@ -212,22 +159,16 @@ class LocalStore(StoreBase):
 
     def size(self, digest: Digest) -> int:
         small = self._pack.sizes((digest,)).get(digest)
-        if small is not None:
-            return small
-        try:
-            return os.stat(self._large.path(digest)).st_size
-        except FileNotFoundError:
-            raise not_found(digest, self.root) from None
+        return self._large.size(digest) if small is None else small
 
     def delete(self, digests: Iterable[Digest], before: float | None = None) -> set[Digest]:
         digests = list(digests)
         # Files first: on a full disk it is they that make room for SQLite to write what it removes.
-        removed = {digest for digest in digests if self._delete_large(self._large.path(digest), before)}
+        removed = {digest for digest in digests if self._large.delete(digest, before)}
         return removed | self._pack.delete([digest for digest in digests if digest not in removed], before)
 
     def tidy(self, before: float, dry_run: bool = False) -> tuple[int, int]:
-        with writing(self.root):
-            swept = sweep(self._temps, before, dry_run)
+        swept = self._large.sweep(before, dry_run)
         if not dry_run:
             self._pack.shrink()
         return swept
@@ -236,15 +177,6 @@ class LocalStore(StoreBase):
         # Files first, for the same reason as in `delete`.
         yield from self._large.list()
         yield from self._pack.list()
-
-
-class _NoCloneError(Exception):
-    """A link is wanted, since a clone is not to be had."""
-
-
-def _read_only(path: str) -> bool:
-    """Whether this process could not write to the file as it is. Root can write to any, unless the mount forbids it."""
-    return not os.access(path, os.W_OK, effective_ids=True)
 
 
 def _chunks(file: FileIO) -> Iterator[bytes]:

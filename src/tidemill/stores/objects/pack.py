@@ -39,6 +39,8 @@ _BATCH_BYTES = 16 << 20
 _WIDTHS = (1, 20, 500)
 """Digests per statement: a few fixed numbers, so that SQLite's prepared statements are used again."""
 
+_VACUUM_PAGES = 10_000
+
 _SETTINGS = """
 PRAGMA synchronous = FULL;
 PRAGMA cache_size = -16000;
@@ -150,18 +152,24 @@ class Pack:
         return self._made
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """The only writing transaction on the file, durable at the end of the block."""
+    def _locked(self) -> Iterator[sqlite3.Connection]:
+        """A connection that is the only one to write."""
         try:
             with self._lock.hold():
                 if not self._there():
                     self._make()
                 with self._connection() as connection:
-                    connection.execute("BEGIN IMMEDIATE")
                     yield connection
-                    connection.execute("COMMIT")
         except OSError as error:
             raise refused(error, self._path) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """The only writing transaction on the file, durable at the end of the block."""
+        with self._locked() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close the connections that no thread is using."""
@@ -230,11 +238,21 @@ class Pack:
 
     def shrink(self) -> None:
         """Give the space of removed objects back to the file system."""
+        last = 0
+        # In slices, so that writers wait for none of them long.
+        while (free := self._free_pages()) not in (0, last):
+            last = free
+            with self._locked() as connection:
+                # As a script: `execute` would stop this statement after its first step, which is one page.
+                connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _free_pages(self) -> int:
         if not self._there():
-            return
-        with self._lock.hold(), self._connection() as connection:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return 0
+        with self._connection() as connection:
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        return int(free)
 
     def list(self) -> Iterator[Stored]:
         """Every object here, read in slices so that no transaction stays open between them."""

@@ -262,3 +262,12 @@ def result_of(submitted: Delta, out_lo: int) -> tuple[bytes, list[int]] | None:
     if not header.result:
         return None
     return header.result, [ref if ref >= 0 else out_lo - 1 - ref for ref in header.result_refs]
+
+
+_STATE = Statement("select state from block where id = ?")
+
+
+def is_stopping(db: Database, block: int) -> bool:
+    """Whether the block is CLOSING."""
+    row = db.one(_STATE, block)
+    return row is not None and row[0] == BlockState.CLOSING

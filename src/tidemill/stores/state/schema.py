@@ -73,7 +73,6 @@ create table ready (class {int} not null, run {int} not null, primary key (class
 create table action (run {int} not null, class {int} not null, primary key (run, class)) {norowid};
 
 create table lease (run {int} primary key, fence {int} not null, worker {int} not null, t {real} not null) {strict};
-create index lease_worker on lease(worker);
 
 create table attempt (
   run {int} not null, n {int} not null, worker {int} not null, state {int} not null, t0 {real}, t1 {real}, cpu {real},

@@ -1,0 +1,34 @@
+"""Authoring: Python functions and shell commands become tasks, calls of them a graph in columns.
+
+`task`, `command` and `workflow` make definitions; calling them inside a workflow makes futures (`future`), with sweeps
+(`sweep`) elements of many runs. A `Builder` writes the calls down, `lower` finds out what each waits for and along which
+axes it is mapped, `emit` turns it all into the chunks of a delta; `plan` does so for a workflow, `growth` for a running
+task. Nothing here opens a store or runs a task.
+"""
+
+from tidemill.graph.call import Call
+from tidemill.graph.command import command
+from tidemill.graph.plan import Plan, build
+from tidemill.graph.sweep import after, gather, options, product, repeat, sweep, zip  # noqa: A004
+from tidemill.graph.task import Task, task
+from tidemill.graph.workflow import Workflow, workflow
+from tidemill.model.values import File
+
+__all__ = [
+    "Call",
+    "File",
+    "Plan",
+    "Task",
+    "Workflow",
+    "after",
+    "build",
+    "command",
+    "gather",
+    "options",
+    "product",
+    "repeat",
+    "sweep",
+    "task",
+    "workflow",
+    "zip",
+]

@@ -1,0 +1,384 @@
+"""Tasks: what `@task` makes of a function."""
+
+import functools
+import inspect
+import os
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+import msgspec
+
+from tidemill.graph import check, context
+from tidemill.graph.call import Call
+from tidemill.graph.code import code_parts, combine
+from tidemill.graph.index import Axis
+from tidemill.graph.policies import Policies
+from tidemill.graph.ports import BindError, Signature, port, signature
+from tidemill.graph.problems import place
+from tidemill.model.digest import digest
+from tidemill.model.errors import UsageError, WiringError
+from tidemill.model.spec import Port, Python, TaskSpec
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Details:
+    """What of a task is not in its function."""
+
+    name: str
+    policies: Policies
+    version: str
+    outputs: tuple[str, ...]
+    place: str
+
+
+class Task(Generic[P, R_co]):
+    """A step of a workflow. Calling it inside a workflow or a running task adds a run and returns its coming result.
+
+    To a type checker a call returns what the function returns, because that is what the result may be used for: as an
+    argument of another call, with an index or attribute, as the return value. A second signature admits any arguments,
+    because a sweep or its results may stand wherever one value, or a list of them, is wanted; what really does not fit is
+    reported when the workflow is built.
+
+    Attributes:
+        fn: the function itself.
+        name: shown everywhere.
+        details: what else was given to the decorator.
+        axis: the axis of repeats, or None.
+    """
+
+    fn: Callable[P, R_co]
+
+    def __init__(self, fn: Callable[P, R_co], details: Details, axis: Axis | None = None) -> None:
+        self.fn = fn
+        self.name = details.name
+        self.details = details
+        self.axis = axis
+        self._arity: int | None = None
+        self._spec: tuple[int, TaskSpec] | None = None
+        self._copies: dict[tuple[tuple[str, Any], ...], Task[P, R_co]] = {}
+        if fn is not None:
+            functools.update_wrapper(self, fn)
+
+    # ------------------------------------------------------------------------------------------------------- calling
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    @overload
+    def __call__(self, *args: Any, **kwargs: Any) -> R_co: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        graph = context.current()
+        if graph is not None and not kwargs and len(args) == self._arity:
+            return graph.call(self, args)
+        self._arity = self.signature.arity
+        try:
+            values = self.signature.bind(args, kwargs)
+        except BindError as error:
+            if graph is None:
+                raise WiringError([(place(), text) for text in error.texts]) from None
+            for text in error.texts:
+                graph.problem(text)
+            return graph.broken()
+        if graph is None:
+            return Call(self, args, kwargs)
+        return graph.call(self, values)
+
+    def options(self, **options: Any) -> "Task[P, R_co]":
+        """A copy with other policies: `retries`, `timeout`, `cpus`, `memory`, `priority`, `cache`, ….
+
+        Raises:
+            UsageError: if one is unknown or has an impossible value.
+        """
+        key = tuple(sorted(options.items()))
+        if key not in self._copies:
+            details = replace(self.details, policies=self.details.policies.changed(options))
+            self._copies[key] = self._copy(details, self.axis)
+        return self._copies[key]
+
+    def repeat(self, n: "int | Any", name: str | None = None) -> "Task[P, R_co]":
+        """The task run `n` times with the same arguments, for different draws: see `tidemill.repeat`."""
+        axis = n if isinstance(n, Axis) else Axis(checked_count(n), name)
+        return self._copy(self.details, axis)
+
+    def _copy(self, details: Details, axis: Axis | None) -> "Task[P, R_co]":
+        return type(self)(self.fn, details, axis)
+
+    # -------------------------------------------------------------------------------------------------- what it is
+
+    @functools.cached_property
+    def signature(self) -> Signature:
+        """The inputs."""
+        return self._signature()
+
+    def _signature(self) -> Signature:
+        return signature(self.fn, self.name)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the outputs if they were given, else ()."""
+        return self.details.outputs
+
+    @property
+    def output_types(self) -> tuple[object, ...]:
+        """Resolved annotations of the outputs, `check.UNKNOWN` where there is none."""
+        returns = self.signature.returns
+        names = self.details.outputs
+        if len(names) < 2:
+            return (returns,)
+        if typing.is_typeddict(returns):
+            fields = typing.get_type_hints(returns)
+            return tuple(fields.get(name, check.UNKNOWN) for name in names)
+        if check.tuple_length(returns) == len(names):
+            return typing.get_args(check.plain(returns))
+        return (check.UNKNOWN,) * len(names)
+
+    @property
+    def mapping(self) -> bool:
+        """Whether the function's annotation says that it returns its outputs as a mapping."""
+        returns = check.plain(self.signature.returns)
+        origin = typing.get_origin(returns) or returns
+        return typing.is_typeddict(returns) or (isinstance(origin, type) and issubclass(origin, Mapping))
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The specification. It is made when a graph first needs it, because that looks at the code; and again for the
+        next graph, because functions it calls may have been defined anew at the prompt meanwhile.
+
+        Raises:
+            UsageError: if the function cannot be sent to a worker.
+        """
+        if self._spec is None or self._spec[0] != context.epoch:
+            self._spec = (context.epoch, self._specify())
+        return self._spec[1]
+
+    def _specify(self) -> TaskSpec:
+        outputs = self._outputs()
+        parts = code_parts(self.fn) | common_parts(self.details.version, self.signature.ports, outputs)
+        return specification(
+            self.details, self.signature.ports, outputs, parts, inspect.getdoc(self.fn) or "", python=self._python()
+        )
+
+    def _outputs(self) -> tuple[Port, ...]:
+        names = self.details.outputs or ("result",)
+        written = inspect.signature(self.fn).return_annotation if len(names) == 1 else None
+        found = []
+        for name, kind in zip(names, self.output_types, strict=True):
+            made = port(name, kind if written is None else written, kind)
+            found.append(Port(name, made.type, file=made.file if not made.many else ""))
+        return tuple(found)
+
+    def _python(self) -> Python:
+        return locate(self.fn, self, spread=len(self.details.outputs) > 1)
+
+    def __reduce__(self) -> Any:
+        found = locate(self.fn, self) if self.axis is None else None
+        if found is not None and found.module:
+            return _imported, (found.module, found.qualname)
+        return _empty, (type(self),), {"fn": self.fn, "details": self.details, "axis": self.axis}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["fn"], state["details"], state["axis"])  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(p.variadic + p.name + (f": {p.type}" if p.type else "") for p in self.signature.ports)
+        repeats = "" if self.axis is None else f" repeated {self.axis.size} times"
+        return f"<task {self.name}({inputs}){repeats}>"
+
+
+def _imported(module: str, qualname: str) -> Any:
+    __import__(module)
+    return attribute(sys.modules[module], qualname)
+
+
+def _empty(cls: type[Task[Any, Any]]) -> Any:
+    return cls.__new__(cls)
+
+
+def checked_count(n: object) -> int:
+    """`n` as a number of repeats.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+        raise UsageError(f"repeat({n!r}): the number of repeats must be an integer, 0 or more")
+    return n
+
+
+# ---------------------------------------------------------------------------------------------------- specifications
+
+
+def common_parts(version: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> dict[str, bytes]:
+    """The parts of a task's digest that tasks of every kind have."""
+    names = [[p.name + p.variadic for p in inputs], [p.name for p in outputs]]
+    found = {"ports": digest(msgspec.msgpack.encode(names))}
+    if version:
+        found["version"] = digest(version.encode())
+    return found
+
+
+def specification(
+    details: Details, inputs: tuple[Port, ...], outputs: tuple[Port, ...], parts: dict[str, bytes], doc: str, **kind: Any
+) -> TaskSpec:
+    """A task's specification."""
+    policies = details.policies
+    return TaskSpec(
+        name=details.name,
+        digest=combine(parts),
+        inputs=inputs,
+        outputs=outputs,
+        resources=policies.resources,
+        priority=policies.priority,
+        retries=policies.retries,
+        backoff=policies.backoff,
+        timeout=policies.timeout,
+        cache=policies.cache,
+        version=details.version,
+        doc=doc,
+        place=details.place,
+        parts=parts,
+        on_error=policies.on_error,
+        on_skipped=policies.on_skipped,
+        on_cancelled=policies.on_cancelled,
+        **kind,
+    )
+
+
+def locate(fn: Callable[..., Any], task: object, *, spread: bool = False) -> Python:
+    """Where a worker finds the function: in a module, in the script that was started, or in the specification itself.
+
+    Raises:
+        UsageError: if it must travel in the specification and cannot be pickled.
+    """
+    module, qualname = fn.__module__, fn.__qualname__
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec = getattr(main, "__spec__", None)
+        file = getattr(main, "__file__", None)
+        if _stands_at(main, qualname, fn, task):
+            if spec is not None and spec.name != "__main__":
+                return Python(qualname, module=spec.name, spread=spread)
+            if file is not None and os.path.isfile(file):
+                return Python(qualname, file=os.path.abspath(file), spread=spread)
+    elif _stands_at(sys.modules.get(module), qualname, fn, task):
+        return Python(qualname, module=module, spread=spread)
+    return Python(qualname, pickled=_pickled(fn, qualname), spread=spread)
+
+
+def _stands_at(module: object, qualname: str, fn: object, task: object) -> bool:
+    """Whether the module still has this function, or a task of it, under its name."""
+    try:
+        found = attribute(module, qualname)
+    except AttributeError:
+        return False
+    return found is fn or found is task or getattr(found, "fn", None) is fn
+
+
+def attribute(start: Any, path: str) -> Any:
+    """An attribute path such as `Class.method`.
+
+    Raises:
+        AttributeError: if there is nothing at it.
+    """
+    return functools.reduce(getattr, path.split("."), start)
+
+
+def _pickled(fn: object, qualname: str) -> bytes:
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(fn))
+    except Exception as error:
+        raise UsageError(
+            f"the function {qualname} cannot be sent to a worker: {error}",
+            hint="Define it at the top level of a module or script, or do not refer to such objects in it.",
+        ) from error
+
+
+# --------------------------------------------------------------------------------------------------------- decorating
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    outputs: Sequence[str] = (),
+    version: str | int = "",
+    retries: int = 0,
+    backoff: float = 1.0,
+    timeout: float = 0.0,
+    cpus: float = 1.0,
+    memory: int | str = 0,
+    cache: bool = True,
+    priority: int = 0,
+    on_error: str = "skip",
+    on_skipped: str = "skip",
+    on_cancelled: str = "skip",
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    outputs: Sequence[str] = (),
+    version: str | int = "",
+    **options: Any,
+) -> Any:
+    """Make a task of a function: `@task`, or `@task(retries=2, …)`.
+
+    Args:
+        fn: a function; its parameters are the input ports.
+        name: shown everywhere; the function's own name by default.
+        outputs: names of several results, which the function returns as a tuple in this order, or as a mapping. Each
+            can be used on its own: `f.x`, `f["x"]`, `x, y = f`.
+        version: part of the task's identity; change it to have everything computed again.
+        retries: how often a failed run is tried again.
+        backoff: seconds before the first retry; doubles with each.
+        timeout: seconds after which a run is stopped, with its whole process tree; 0 for never.
+        cpus: processors that a run occupies; may be fractional.
+        memory: memory that a run needs, in bytes or as text such as "2 GiB"; 0 if that is unknown.
+        cache: whether results are reused.
+        priority: higher ones are started first.
+        on_error, on_skipped, on_cancelled: what happens to this task when an input ended so: "fail", "skip", or "run"
+            with None for that input.
+
+    Raises:
+        UsageError: if an option is wrong, or `fn` is no plain function.
+    """
+    policies = Policies().changed(options)
+    where = place()
+
+    def decorate(fn: Callable[..., Any]) -> Task[..., Any]:
+        check_function(fn, "task")
+        code = getattr(inspect.unwrap(fn), "__code__", None)
+        at = where if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+        return Task(fn, Details(name or fn.__name__, policies, str(version), _names(outputs), at))
+
+    return decorate if fn is None else decorate(fn)
+
+
+def check_function(fn: object, what: str) -> None:
+    """Raises UsageError unless `fn` is a plain function."""
+    if isinstance(fn, Task):
+        raise UsageError(f"{fn.name} is a task already; @{what} goes on the plain function")
+    if not callable(fn) or not hasattr(fn, "__qualname__") or isinstance(fn, type):
+        raise UsageError(f"@{what} goes on a function, not on {fn!r}")
+    if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise UsageError(f"@{what} goes on a function that returns its result; {fn.__name__} is a generator or coroutine")
+
+
+def _names(outputs: Sequence[str]) -> tuple[str, ...]:
+    """Checked names of outputs."""
+    names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    wrong = [n for n in names if not isinstance(n, str) or not n.isidentifier() or n.startswith("_") or names.count(n) > 1]
+    if wrong:
+        raise UsageError(f"outputs={outputs!r}: names must be different identifiers without a leading underscore")
+    return names
