@@ -139,7 +139,7 @@ def test_stopping_hands_over_what_is_finished_and_leaves_nothing(tmp_path: Path)
             engine.send([claim], number)
             engine.finish(claim.run)
         workers = list(engine.pool.workers)
-        engine.pool.stop(grace=30, handle=lambda worker, frames: None)
+        engine.pool.stop(grace=30, handle=lambda _, __: None)
         assert [worker.exit_reason()[1] for worker in workers] == ["exit code 0"] * 2
         wait_gone(worker.pid for worker in workers)
 
@@ -167,7 +167,7 @@ def test_an_interpreter_that_does_not_come_up_says_why(tmp_path: Path) -> None:
 
 
 def test_an_interpreter_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
-    pool = LocalPool(1, lambda worker: Setup(1, "", "", ""), tmp_path, python=str(tmp_path / "python"))
+    pool = LocalPool(1, lambda _: Setup(1, "", "", ""), tmp_path, python=str(tmp_path / "python"))
     with pytest.raises(FileNotFoundError):
         pool.start()
     pool.stop()

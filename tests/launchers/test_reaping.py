@@ -30,12 +30,22 @@ class Leftover:
         lock = os.open(self.lock, os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_SH)
         self.process = subprocess.Popen(
-            ["sh", "-c", script], pass_fds=[lock], start_new_session=True, env={**os.environ, "pipe": str(self._pipe)}
+            ["sh", "-c", script],
+            stdin=subprocess.PIPE,
+            pass_fds=[lock],
+            start_new_session=True,
+            env={**os.environ, "pipe": str(self._pipe)},
         )
         os.close(lock)
         record = identity(self.process.pid)
         self.pids = [int(word) for word in self._pipe.read_text().split()]
         return record
+
+    def leader_ends(self) -> None:
+        """Let a leader that ends with `read _` end."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
 
     def end(self) -> None:
         """Kill and collect everything."""
@@ -44,7 +54,7 @@ class Leftover:
                 os.kill(pid, 9)
             except ProcessLookupError:
                 continue
-        self.process.wait()
+        self.process.communicate()
 
 
 @pytest.fixture
@@ -66,8 +76,8 @@ def test_a_living_executor_is_killed_with_all_it_started(leftover: Leftover) -> 
 
 
 def test_what_an_executor_left_in_its_session_is_killed(leftover: Leftover) -> None:
-    record = leftover.start("sleep 1000 & echo $! > $pipe")
-    leftover.process.wait()
+    record = leftover.start("sleep 1000 & echo $! > $pipe; read _")
+    leftover.leader_ends()
     assert not alive(record)
     assert runs(leftover.pids[0])
     assert reap_orphans([record], leftover.lock)
@@ -75,8 +85,8 @@ def test_what_an_executor_left_in_its_session_is_killed(leftover: Leftover) -> N
 
 
 def test_who_left_the_session_is_found_by_the_lock(leftover: Leftover) -> None:
-    record = leftover.start("setsid sh -c 'echo $$ > $pipe; sleep 1000; true' &")
-    leftover.process.wait()
+    record = leftover.start("setsid sh -c 'echo $$ > $pipe; sleep 1000; true' & read _")
+    leftover.leader_ends()
     assert reap_orphans([record], leftover.lock)
     wait_gone(leftover.pids)
 
@@ -92,7 +102,7 @@ def test_a_pid_that_belongs_to_somebody_else_now_is_left_alone(leftover: Leftove
 @pytest.mark.parametrize("field", ["host", "boot", "namespace"])
 def test_where_pids_mean_something_else_nothing_is_killed(leftover: Leftover, field: str) -> None:
     record = leftover.start("echo $$ > $pipe; exec sleep 1000")
-    foreign = record._replace(**{field: "another"})
+    foreign = Identity(**{**record._asdict(), field: "another"})
     assert not reap_orphans([foreign], leftover.lock, patience=0.05)
     assert alive(record)
     leftover.process.kill()

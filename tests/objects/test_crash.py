@@ -2,24 +2,23 @@
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.objects.running import command, run
 from tidemill.model.digest import digest
 from tidemill.stores.objects import SMALL, LocalStore, collect
 from tidemill.testing.objects_data import make_tree, some_bytes, tree
 
-PROGRAMS = Path(__file__).parent / "programs"
 DATA = some_bytes(10 * SMALL)
 
 
 def killed_at(moment: int, base: Path, action: str) -> bool:
     """Run the action in a process that is killed at that moment; whether it came to it."""
-    command = [sys.executable, PROGRAMS / "stop_at.py", str(moment), base, action]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    line = command("stop_at.py", moment, base, action)
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         said = os.read(process.stdout.fileno(), 100)
         process.kill()
@@ -83,8 +82,8 @@ def test_killed_in_the_middle_of_a_stream(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batches", [1, 2, 30])
 def test_what_was_acknowledged_survives(batches: int, tmp_path: Path) -> None:
-    command = [sys.executable, PROGRAMS / "put_and_say.py", tmp_path / "objects"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    line = command("put_and_say.py", tmp_path / "objects")
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
         assert process.stdout
         said = 0
         while said < batches:
@@ -97,19 +96,16 @@ def test_what_was_acknowledged_survives(batches: int, tmp_path: Path) -> None:
     store.close()
 
 
-def own_mounts() -> list[str]:
+def own_mounts() -> tuple[str, ...]:
     """A command prefix that gives a process mounts of its own, if this machine lets it have them."""
-    prefix = ["unshare", "--map-root-user", "--mount"]
+    prefix = ("unshare", "--map-root-user", "--mount")
     try:
-        return prefix if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0 else []
+        return prefix if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0 else ()
     except FileNotFoundError:
-        return []
+        return ()
 
 
 # A limit on the size of files works everywhere; a file system that is really full, where mounting is allowed.
 @pytest.mark.parametrize("kind", ["ulimit", "mount"] if own_mounts() else ["ulimit"])
 def test_a_full_disk(kind: str, tmp_path: Path) -> None:
-    prefix = own_mounts() if kind == "mount" else []
-    command = [*prefix, sys.executable, PROGRAMS / "fill.py", tmp_path, kind]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run("fill.py", tmp_path, kind, prefix=own_mounts() if kind == "mount" else ())

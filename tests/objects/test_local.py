@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tidemill.model.digest import digest
+from tests.objects.running import command, run
+from tidemill.model.digest import Digest, digest
 from tidemill.model.errors import IntegrityError, NewerStoreError, StoreFullError
 from tidemill.stores.objects import SMALL, LocalStore, collect, open_objects
 from tidemill.stores.objects.files import Lock, Temp
@@ -22,7 +23,6 @@ from tidemill.stores.objects.pack import Pack
 from tidemill.testing.objects_data import digests, make_tree, some_bytes
 
 LARGE = some_bytes(SMALL + 100)
-PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_verified_chunks_are_held_back_to_the_end(store: LocalStore) -> None:
     data = some_bytes(3_000_000)
     name = store.put(data)
     damage(store, name, data[:-1] + b"?")
-    seen = []
+    seen: list[bytes] = []
     with pytest.raises(IntegrityError):
         seen.extend(store.open(name, verify=True))
     assert b"".join(seen) == data[: 2 << 20]
@@ -144,7 +144,8 @@ def test_a_pack_from_a_later_version_is_refused(store: LocalStore) -> None:
     store.close()
     with contextlib.closing(sqlite3.connect(f"{store.root}/pack.db")) as connection:
         connection.execute("PRAGMA user_version = 7")
-    for ask in (lambda: store.get(name), lambda: store.put(b"more")):
+    asks: list[Callable[[], object]] = [lambda: store.get(name), lambda: store.put(b"more")]
+    for ask in asks:
         with pytest.raises(NewerStoreError, match="layout 7"):
             ask()
 
@@ -254,19 +255,12 @@ def test_moving_what_is_there_already_removes_the_file(store: LocalStore, tmp_pa
     assert os.listdir(tmp_path) == ["objects"]
 
 
-# --------------------------------------------------------------------------------------------- other users and processes
-
-
-def run(program: str, *arguments: object) -> str:
-    command = [sys.executable, PROGRAMS / program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+# -------------------------------------------------------------------------------------------- other users, processes
 
 
 def test_several_processes_write_the_same_objects(store: LocalStore) -> None:
-    command = [sys.executable, PROGRAMS / "put_all.py", store.root]
-    writers = [subprocess.Popen([*command, str(number)], stderr=subprocess.PIPE) for number in range(4)]
+    commands = [command("put_all.py", store.root, number) for number in range(4)]
+    writers = [subprocess.Popen(one, stderr=subprocess.PIPE) for one in commands]
     assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [(b"", 0)] * 4
     everything = list(store.list())
     assert len(everything) == len(digests(store)) == 330
@@ -275,11 +269,11 @@ def test_several_processes_write_the_same_objects(store: LocalStore) -> None:
 
 
 def test_a_link_cannot_be_written_through(public_directory: Path) -> None:
-    run("link_as_user.py", public_directory)
+    run("ordinary_user.py", "link", public_directory)
 
 
 def test_a_store_that_may_not_be_written_can_be_read(public_directory: Path) -> None:
-    run("read_only.py", public_directory)
+    run("ordinary_user.py", "read_only", public_directory)
 
 
 def test_the_local_store_does_without_obstore(tmp_path: Path) -> None:
@@ -316,7 +310,7 @@ def test_only_what_dead_writers_left_is_swept(store: LocalStore) -> None:
 @pytest.mark.parametrize("data", [b"small", LARGE])
 def test_what_is_put_again_is_young_again(store: LocalStore, data: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(data)
-    puts = [
+    puts: list[Callable[[], Digest]] = [
         lambda: store.put(data),
         lambda: store.put_stream([data])[0],
         lambda: store.put_file(tmp_path / "file")[0],

@@ -1,5 +1,7 @@
 """Functions that the executors under test import by name."""
 
+# ruff: noqa: T201
+
 import ctypes
 import os
 import random
@@ -108,13 +110,13 @@ def fill_disk() -> NoReturn:
     raise OSError(28, "No space left on device")
 
 
-class Awkward(Exception):
+class AwkwardError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
 def awkward() -> NoReturn:
-    raise Awkward
+    raise AwkwardError
 
 
 def fork_and_return() -> int:

@@ -50,7 +50,7 @@ def test_fields_are_replaced_and_other_braces_are_the_shells(template: str, fill
 
 @pytest.mark.parametrize("value", [{"a": 1}, b"bytes", {1}, object()])
 def test_a_value_without_a_form_on_a_command_line_is_refused(value: object) -> None:
-    with pytest.raises(Fault, match="the value of 'x' is a .* cannot stand on a command line") as caught:
+    with pytest.raises(Fault, match="which cannot stand on a command line") as caught:
         words(value, "x")
     assert caught.value.reason is Reason.BAD_INPUT
 

@@ -1,6 +1,7 @@
 """The executor's loop: order, batches, what it does between runs, and what it does when it has to end."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def test_throughput_of_runs_that_do_nothing(fresh: FakeEngine, sample: Any, caps
     each = (time.perf_counter() - start) / len(claims)
     inside = sum(fresh.outcomes[c.run].t1 - fresh.outcomes[c.run].t0 for c in claims) / len(claims)
     with capsys.disabled():
-        print(
-            f"\n  one executor: {1 / each:,.0f} runs/s, {each * 1e6:.1f} us a run, {inside * 1e6:.1f} us of it inside"
+        sys.stdout.write(
+            f"\n  one executor: {1 / each:,.0f} runs/s, {each * 1e6:.1f} us each, {inside * 1e6:.1f} inside\n"
         )
     assert len(fresh.outcomes) == 2001

@@ -49,7 +49,7 @@ def test_a_script_without_a_guard_is_run_up_to_the_line_that_starts_the_workflow
             x: int
 
         def shifted(x):
-            return [Point(x + 1), __name__, sys.argv, __file__]
+            return [Point(x + 1), sys.argv, shifted.__module__]
 
         print("loaded")
         runner("run")
@@ -59,9 +59,24 @@ def test_a_script_without_a_guard_is_run_up_to_the_line_that_starts_the_workflow
     task = fresh.task(python_spec("shifted", ["x"], file=script))
     outcome = fresh.run(task, 1)
     assert outcome.log == b"loaded\n"
-    data = fresh.bytes(outcome.outs[0])
+    data = fresh.encoded(outcome.outs[0])
     assert b"__main__:Point" in data, "the class has the name it has in the user's process"
     assert fresh.run(task, 1).log == b"", "a script is run once"
+
+
+def test_what_can_only_be_pickled_is_understood_elsewhere(fresh: FakeEngine, tmp_path: Path) -> None:
+    script = write(
+        tmp_path / "script.py",
+        """
+        class Odd(list):
+            pass
+
+        def make(x):
+            return Odd([x])
+        """,
+    )
+    found = fresh.value(fresh.run(fresh.task(python_spec("make", ["x"], file=script)), 5))
+    assert (type(found).__name__, list(found)) == ("Odd", [5])
 
 
 def test_what_a_script_does_as_main_is_not_done(fresh: FakeEngine, tmp_path: Path) -> None:
@@ -75,7 +90,7 @@ def test_what_a_script_does_as_main_is_not_done(fresh: FakeEngine, tmp_path: Pat
             raise SystemExit("must not run here")
         """,
     )
-    assert fresh.value(fresh.run(fresh.task(python_spec("name", file=script)))) == "__tidemill_main__"
+    assert fresh.value(fresh.run(fresh.task(python_spec("name", file=script)))) == "__main__"
 
 
 def test_a_script_that_parses_its_command_line_is_loaded_all_the_same(fresh: FakeEngine, tmp_path: Path) -> None:

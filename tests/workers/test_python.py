@@ -223,7 +223,7 @@ def test_a_task_that_changes_directory_does_not_take_the_next_one_along(engine: 
     assert engine.value(engine.run(sample(engine, "where", ()))) == before
 
 
-# -------------------------------------------------------------------------------------------------------------- printing
+# ------------------------------------------------------------------------------------------------------------- printing
 
 
 def test_everything_printed_is_captured_in_order(engine: FakeEngine, sample: Any) -> None:
@@ -269,7 +269,7 @@ def test_an_exception_is_told_with_the_users_frames_and_its_cause(engine: FakeEn
         ("interrupt", (), Reason.EXCEPTION, "KeyboardInterrupt", ""),
         ("exhaust", (), Reason.OUT_OF_MEMORY, "MemoryError", ""),
         ("fill_disk", (), Reason.DISK_FULL, "OSError", "[Errno 28] No space left on device"),
-        ("awkward", (), Reason.EXCEPTION, "Awkward", "(the error has no text)"),
+        ("awkward", (), Reason.EXCEPTION, "AwkwardError", "(the error has no text)"),
     ],
 )
 def test_whatever_user_code_raises_fails_the_attempt_only(

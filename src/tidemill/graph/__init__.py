@@ -1,9 +1,9 @@
 """Authoring: Python functions and shell commands become tasks, calls of them a graph in columns.
 
 `task`, `command` and `workflow` make definitions; calling them inside a workflow makes futures (`future`), with sweeps
-(`sweep`) elements of many runs. A `Builder` writes the calls down, `lower` finds out what each waits for and along which
-axes it is mapped, `emit` turns it all into the chunks of a delta; `plan` does so for a workflow, `growth` for a running
-task. Nothing here opens a store or runs a task.
+(`sweep`) elements of many runs. A `Builder` writes the calls down, `lower` finds out what each waits for and along
+which axes it is mapped, `emit` turns it all into the chunks of a delta; `plan` does so for a workflow, `growth` for a
+running task. Nothing here opens a store or runs a task.
 """
 
 from tidemill.graph.call import Call

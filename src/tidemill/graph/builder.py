@@ -1,226 +1,31 @@
-"""From calls to columns: the graph of one workflow, or of what one running task grew, while it is being built.
+"""The graph of one workflow, or of what one running task grew, while it is being built."""
 
-Runs and outputs are numbered in the order of the calls, so every input comes before what uses it and no cycle can arise.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill.graph import gathering, lower, ordering
-from tidemill.graph.blocks import Blocks
-from tidemill.graph.columns import CallColumns
 from tidemill.graph.context import building
-from tidemill.graph.entry import INPUTS, Definition, Entry, class_of
-from tidemill.graph.future import BROKEN, Elements, Future, Loose
-from tidemill.graph.gathers import Gathers
+from tidemill.graph.future import Elements, Future, Loose
 from tidemill.graph.index import Axis
-from tidemill.graph.literals import INLINE, Keeper, Writer, array
-from tidemill.graph.mapped import MappedCall, Source, try_encoding
-from tidemill.graph.problems import Problems
+from tidemill.graph.literals import Keeper
+from tidemill.graph.recorder import Recorder
 from tidemill.graph.structure import leaves, rewrite
-from tidemill.model.delta import ClassSpec
-from tidemill.model.errors import TidemillError, WiringError
-from tidemill.model.spec import encode_spec
-from tidemill.model.values import Input, encode
-
-EAGER = 1000
-"""Mapped calls with at most this many runs are written out at once, so that many of them share a chunk."""
+from tidemill.model.errors import WiringError
 
 
-class Builder:
-    """A graph that is being built.
+class Builder(Recorder):
+    """A graph that is being built: what calls, workflows in workflows, calls from outside and order do to its columns.
 
     Attributes:
-        runs, outputs: how many there are so far.
-        entries: the tasks, by index; `specs` are their encoded specifications.
-        classes: the classes their runs stand in.
-        segments: runs in the order of the calls.
-        orders: run -> slots it waits for without using them, for runs written out in columns.
-        ambient: axes of mapped workflows whose bodies are being built; nothing gathers these.
-        special: the next call needs a closer look, whatever its arguments.
         root: the call that the graph is for; its calls are not in a block of their own.
     """
 
     def __init__(self, keeper: Keeper) -> None:
-        self.keeper = keeper
-        self.writer = Writer(keeper)
-        self.problems = Problems()
-        self.runs = 0
-        self.outputs = 0
-        self.entries: list[Entry] = []
-        self.tasks: list[Definition] = []
-        self.specs: dict[bytes, int] = {}
-        self.classes: dict[ClassSpec, int] = {}
-        self.gathers = Gathers()
-        self.blocks = Blocks()
-        self.orders: dict[int, tuple[int, ...]] = {}
-        self.ambient: tuple[Axis, ...] = ()
-        self.special = False
-        self._columns = CallColumns(0, 0, 0)
-        self.segments: list[CallColumns | MappedCall] = [self._columns]
-        self._entries: dict[Any, Entry] = {}
-        self._options: list[tuple[dict[str, Any], dict[Any, Entry]]] = []
-        self._afters: list[tuple[object, ...]] = []
-        self._made: dict[int, tuple[Loose, Any]] = {}
-        self._awaited: dict[Any, tuple[int, Any]] = {}
+        super().__init__(keeper)
         self.root: Loose | None = None
         self._at_root = False
-
-    # -------------------------------------------------------------------------------------------------------- calling
-
-    def call(self, task: Definition, values: Sequence[Any]) -> Any:
-        """One call, its arguments in port order. Returns a future, elements, or a group of them.
-
-        This is the path of a loop of a million calls: whatever is not a scalar or a whole result that has been seen to
-        fit before takes the other one.
-        """
-        entry = self._entries.get(task) or self._enter(task)
-        if entry is None:
-            return self.broken()
-        if self.special or entry.slow:
-            return self._carefully(entry, values)
-        template: list[Any] = []
-        slots: list[int] = []
-        plain = True
-        for value, accepted in zip(values, entry.accepted, strict=True):
-            kind = type(value)
-            if kind is Future:
-                if value.kind_ not in accepted or value.owner_ is not self:
-                    return self._carefully(entry, values)
-                if value.path_:
-                    plain = False
-                    template.append(Input(len(slots), value.path_))
-                else:
-                    template.append(INPUTS[len(slots)])
-                slots.append(value.slot_)
-            elif kind in accepted:
-                plain = False
-                template.append(value)
-            else:
-                return self._carefully(entry, values)
-        if plain:
-            args = entry.plain
-        else:
-            try:
-                args = encode(template)
-            except TidemillError:
-                return self._carefully(entry, values)
-            if len(args) > INLINE:
-                return self._carefully(entry, values)
-        return self._append(entry, args, slots)
-
-    def _append(self, entry: Entry, args: bytes, slots: list[int]) -> Any:
-        columns = self._columns
-        columns.tasks.append(entry.index)
-        columns.data += args
-        columns.lengths.append(len(args))
-        columns.counts.append(len(slots))
-        columns.slots.extend(slots)
-        run, slot = self.runs, self.outputs
-        self.runs = run + 1
-        self.outputs = slot + entry.width
-        if entry.width == 1:
-            return Future(self, slot, (), entry.kinds[0], run)
-        return entry.future(self, run, slot)
-
-    def _enter(self, task: Definition) -> Entry | None:
-        """The entry of a task that is called for the first time here; None if it cannot be used."""
-        found = task
-        for options, _ in self._options:
-            found = found.options(**options)
-        try:
-            spec = found.spec
-        except TidemillError as error:
-            self.problem(f"{task.name}: {error.args[0]}")
-            return None
-        index = self.specs.setdefault(encode_spec(spec), len(self.specs))
-        cls = self.classes.setdefault(class_of(spec), len(self.classes))
-        entry = self._entries[task] = Entry(found, index, cls)
-        if index == len(self.entries):
-            self.entries.append(entry)
-            self.tasks.append(found)
-        return entry
-
-    # ------------------------------------------------------------------------------------------------ the careful way
-
-    def _carefully(self, entry: Entry, values: Sequence[Any], extra: Sequence[Axis] = ()) -> Any:
-        """A call of any kind."""
-        try:
-            call = lower.Arguments(self, entry.signature, values, self.ambient)
-            call.map((*extra, *((entry.axis,) if entry.axis is not None else ())))
-        except (WiringError, RecursionError) as error:
-            return self._broken_by(error, entry.name)
-        if call.broken:
-            return self.broken()
-        self._open_block()
-        result = self._mapped(entry, call) if call.axes else self._single(entry, call)
-        for others in self._afters:
-            ordering.after(self, result, others)
-        return result
-
-    def _broken_by(self, error: Exception, name: str) -> Any:
-        if isinstance(error, WiringError):
-            for _, text in error.problems:
-                self.problem(text)
-        else:
-            self.problem(f"{name}(): an argument contains itself or is nested too deeply")
-        return self.broken()
-
-    def _single(self, entry: Entry, call: lower.Arguments) -> Any:
-        sources: list[Source] = []
-        parts = [array(len(call.values))]
-        for i, value in enumerate(call.values):
-            before = len(sources)
-            template = call.template(value, sources)
-            parts.append(call.guarded(i, self._write(len(sources) > before), template) or b"")
-        if call.broken:
-            return self.broken()
-        row = len(self._columns)
-        self._columns.named.extend((row, name) for name in self.writer.take())
-        entry.learn(call.values)
-        return self._append(entry, b"".join(parts), [slot for slot, _ in sources])
-
-    def _mapped(self, entry: Entry, call: lower.Arguments) -> Any:
-        runs = MappedCall(entry.index, call.axes, entry.axis, (self.runs, self.outputs), entry.width)
-        runs.block = self.blocks.current
-        sources: list[Source] = []
-        for i, value in enumerate(call.values):
-            before = len(sources)
-            template = call.template(value, sources)
-            literal = leaves(template)
-            if literal:
-                call.guarded(i, try_encoding, literal)
-                runs.add_varying(template)
-            else:
-                data = call.guarded(i, self._write(len(sources) > before), template)
-                runs.add_const(data or b"", self.writer.take())
-        if call.broken:
-            return self.broken()
-        for source in sources:
-            runs.add_source(source)
-        self._add_mapped(entry, runs, len(sources))
-        return entry.elements(self, runs, call.axes)
-
-    def _write(self, placeholders: bool) -> Callable[[Any], bytes]:
-        return self.writer.template if placeholders else self.writer.part
-
-    def _add_mapped(self, entry: Entry, runs: MappedCall, inputs: int) -> None:
-        self.runs += runs.size
-        self.outputs += runs.size * entry.width
-        if runs.size <= EAGER:
-            args = runs.args(0, runs.size, self.writer)
-            named = [*runs.named, *self.writer.take()]
-            self._columns.extend(entry.index, args, runs.slots(0, runs.size), inputs, named)
-        else:
-            runs.lazy = True
-            self._columns = CallColumns(self.runs, self.outputs, self.blocks.current)
-            self.segments += [runs, self._columns]
-
-    def assemble(self, value: Any, axes: Sequence[Axis] = ()) -> Any:
-        """A run that puts a structure with futures together, so that it is one datum; one per element of `axes`."""
-        entry = self._entries.get(gathering.ASSEMBLE) or self._enter(gathering.ASSEMBLE)
-        assert entry is not None
-        return self._carefully(entry, [value], axes)
+        self._made: dict[int, tuple[Loose, Any]] = {}
+        self._awaited: dict[Any, tuple[int, Any]] = {}
 
     # ------------------------------------------------------------------------------------------- workflows in workflows
 
@@ -283,7 +88,7 @@ class Builder:
         finally:
             self.problems.site, self._at_root = site, False
 
-    # --------------------------------------------------------------------------------------------- blocks, order, options
+    # ------------------------------------------------------------------------------------------- blocks, order, options
 
     def _enter_block(self, name: str) -> None:
         self.blocks.enter(name)
@@ -293,16 +98,6 @@ class Builder:
         self.blocks.leave()
         self._columns.mark(self.blocks.current)
         self._look()
-
-    def _open_block(self) -> None:
-        """A run follows: the blocks around it are needed."""
-        if self.blocks.pending:
-            self.blocks.open(self.runs)
-            self._columns.mark(self.blocks.current)
-            self._look()
-
-    def _look(self) -> None:
-        self.special = self.blocks.pending or bool(self._afters)
 
     def after(self, target: Any, others: Sequence[object]) -> None:
         ordering.after(self, target, others)
@@ -322,7 +117,7 @@ class Builder:
     def leave_options(self) -> None:
         self._entries = self._options.pop()[1]
 
-    # ------------------------------------------------------------------------------------------------- lists, results
+    # --------------------------------------------------------------------------------------------------- lists, results
 
     def gather(self, value: Any, over: Sequence[Axis] | None) -> Any:
         return gathering.gather(self, value, over)
@@ -343,9 +138,3 @@ class Builder:
     def settled(self, leaf: Any) -> Any:
         """What something pending is in this graph."""
         return self.materialise(leaf) if isinstance(leaf, Loose) else leaf
-
-    def problem(self, text: str) -> None:
-        self.problems.add(text)
-
-    def broken(self) -> Future:
-        return Future(self, 0, (), BROKEN, -1)

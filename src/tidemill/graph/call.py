@@ -1,6 +1,5 @@
 """A call outside any workflow: kept as it is until it is run or passed on."""
 
-from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from tidemill.graph.future import Loose, Pending
@@ -16,8 +15,8 @@ R_co = TypeVar("R_co", covariant=True)
 class Call(Loose, Generic[R_co]):
     """A workflow or task with its arguments, ready to be run.
 
-    Nothing happens before `run`, `submit` or `plan` is called. It can also be an argument of other calls, be indexed and
-    have attributes like any future.
+    Nothing happens before `run`, `submit` or `plan` is called. It can also be an argument of other calls, be indexed
+    and have attributes like any future.
     """
 
     __slots__ = ()

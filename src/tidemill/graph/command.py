@@ -25,7 +25,9 @@ class CommandTask(Task[..., Any]):
         inputs: type of each input.
     """
 
-    def __init__(self, shell: Command, inputs: Mapping[str, object], details: Details, axis: Axis | None = None) -> None:
+    def __init__(
+        self, shell: Command, inputs: Mapping[str, object], details: Details, axis: Axis | None = None
+    ) -> None:
         self.shell = shell
         self.inputs = dict(inputs)
         super().__init__(None, details, axis)  # type: ignore[arg-type]
@@ -56,8 +58,10 @@ class CommandTask(Task[..., Any]):
             Port(name, "str") if kind is str else Port(name, "File", file="file")
             for name, kind in zip(self.details.outputs, self.output_types, strict=True)
         )
-        parts = {"command": digest(msgspec.msgpack.encode(self.shell))} | common_parts(self.details.version, ports, outputs)
-        return specification(self.details, ports, outputs, parts, self.shell.template, kind="command", command=self.shell)
+        parts = common_parts(self.details.version, ports, outputs)
+        parts["command"] = digest(msgspec.msgpack.encode(self.shell, order="deterministic"))
+        doc = self.shell.template
+        return specification(self.details, ports, outputs, parts, doc, kind="command", command=self.shell)
 
     def _python(self) -> Python:
         raise NotImplementedError
@@ -74,13 +78,14 @@ def command(
     version: str | int = "",
     **options: Any,
 ) -> CommandTask:
-    """Make a task of a shell command: `tm.command("sort {src} > {out}", inputs={"src": tm.File}, outputs={"out": "sorted"})`.
+    """Make a task of a shell command.
 
-    Called with values for the inputs, by position or name, it returns its outputs: one, or several to be used by name.
+    `tm.command("sort {src} > {out}", inputs={"src": tm.File}, outputs={"out": "sorted"})`, called with values for the
+    inputs, by position or name, returns its outputs: one, or several to be used by name.
 
     Args:
-        template: the command. `{port}` stands for an input's value, quoted for the shell (of a list, all its values), or
-            an output's path; `{{` and `}}` for braces.
+        template: the command. `{port}` stands for an input's value, quoted for the shell (of a list, all its values),
+            or an output's path; `{{` and `}}` for braces.
         name: shown everywhere; the first word of the command by default.
         inputs: type of each input: `tm.File` for a file or directory, `list[tm.File]`, `str`, `int`, `float`, ….
         outputs: path of each output, relative to the directory in which the command runs.
@@ -105,8 +110,8 @@ def command(
         raise WiringError([(where, f"command: {text}") for text in texts])
     shell = Command(template, outputs, printed, kind is str, tuple(ok))
     names = (*outputs, printed) if printed else tuple(outputs)
-    first = template.split()[0] if template.split() else "command"
-    return CommandTask(shell, inputs, Details(name or first, policies, str(version), names, where))
+    called = name or template.split(maxsplit=1)[0]
+    return CommandTask(shell, inputs, Details(called, policies, str(version), names, where))
 
 
 def _stdout(stdout: Any) -> tuple[str, object]:
@@ -122,14 +127,14 @@ def _wrong_ports(inputs: Mapping[str, object], outputs: Mapping[str, str], print
     texts = []
     names = [*inputs, *outputs, *([printed] if printed else [])]
     for n in dict.fromkeys(names):
-        if not isinstance(n, str) or not n.isidentifier() or n.startswith("_"):
+        if not n.isidentifier() or n.startswith("_"):
             texts.append(f"the port name {n!r} must be an identifier without a leading underscore")
         elif names.count(n) > 1:
             texts.append(f"there are several ports called {n!r}")
     if printed and kind not in {str, File}:
         texts.append("stdout must be the name of an output, or a mapping of one name to str or tidemill.File")
     for n, path in outputs.items():
-        if not isinstance(path, str) or not path or path.startswith("/") or ".." in path.split("/"):
+        if not path or path.startswith("/") or ".." in path.split("/"):
             texts.append(f"the path {path!r} of output {n!r} must be relative and stay inside the working directory")
     return texts
 
@@ -142,7 +147,8 @@ def _wrong_fields(template: str, inputs: Mapping[str, object], outputs: Mapping[
     texts = []
     for field, form, conversion in dict.fromkeys(fields):
         if form or conversion:
-            texts.append(f"{{{field}{'!' + conversion if conversion else ''}{':' + form if form else ''}}}: write {{{field}}} only")
+            written = (field or "") + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+            texts.append(f"{{{written}}}: there are no formats; write {{{field}}}")
         if field not in inputs and field not in outputs:
             ports = ", ".join([*inputs, *outputs]) or "none"
             texts.append(f"{{{field}}} is no input or output; there are {ports}; write {{{{ and }}}} for braces")

@@ -11,7 +11,7 @@ from typing import Protocol
 from tidemill.graph.future import Owner
 
 
-class ImportOnly(BaseException):  # noqa: N818 — no error: it must pass through the user's `except Exception`
+class ImportOnly(BaseException):  # no Error: it must pass through the user's `except Exception`
     """Raised by `run()` and its like while a worker imports the user's script.
 
     What follows in the script is meant for the process that starts the workflow; a worker needs the tasks only.

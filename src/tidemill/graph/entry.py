@@ -20,6 +20,7 @@ class Definition(Protocol):
     """What a graph asks of a task.
 
     Attributes:
+        fn: the Python function, or None.
         signature: its inputs.
         output_types: resolved annotations of its outputs.
         output_names: the outputs' names if the user gave them, else ().
@@ -27,18 +28,23 @@ class Definition(Protocol):
         axis: the axis of repeats, or None.
     """
 
-    output_types: Sequence[object]
-    output_names: tuple[str, ...]
-    mapping: bool
-    axis: Axis | None
-
     @property
     def name(self) -> str: ...
+    @property
+    def fn(self) -> Any: ...
+    @property
+    def output_types(self) -> Sequence[object]: ...
+    @property
+    def output_names(self) -> tuple[str, ...]: ...
+    @property
+    def mapping(self) -> bool: ...
+    @property
+    def axis(self) -> Axis | None: ...
     @property
     def signature(self) -> Signature: ...
     @property
     def spec(self) -> TaskSpec: ...
-    def options(self, **options: Any) -> "Definition": ...
+    def options(self, **options: Any) -> Any: ...
 
 
 class Entry:
@@ -56,8 +62,8 @@ class Entry:
     """
 
     __slots__ = (
-        "accepted", "axis", "cls", "digest", "flags", "index", "kinds", "mapping", "name", "names", "plain", "signature",
-        "slow", "spec", "width",
+        "accepted", "axis", "cls", "digest", "flags", "index", "kinds", "mapping", "name", "names", "plain",
+        "signature", "slow", "spec", "width",
     )  # fmt: skip
 
     def __init__(self, task: Definition, index: int, cls: int) -> None:
@@ -94,7 +100,7 @@ class Entry:
         """What a call of run number `run` returns."""
         if self.width == 1:
             return Future(owner, slot, (), self.kinds[0], run)
-        return self._group(owner, [Future(owner, slot + p, (), kind, run) for p, kind in enumerate(self.kinds)])
+        return self._group(owner, [Future(owner, slot + p, (), kind, run) for p, kind in enumerate(self.kinds)], ())
 
     def elements(self, owner: Owner, runs: Mapped, axes: tuple[Axis, ...]) -> Any:
         """What a call with sweeps returns."""
@@ -103,11 +109,11 @@ class Entry:
             Elements(owner, axes, terms, base=runs.first_output + p, kind=kind, runs=runs)
             for p, kind in enumerate(self.kinds)
         ]
-        return found[0] if self.width == 1 else self._group(owner, found)
+        return found[0] if self.width == 1 else self._group(owner, found, axes)
 
-    def _group(self, owner: Owner, items: list[Any]) -> Group:
+    def _group(self, owner: Owner, items: list[Any], axes: tuple[Axis, ...]) -> Group:
         value = dict(zip(self.names, items, strict=True)) if self.mapping else tuple(items)
-        return Group(owner, self.name, value, self.names, ())
+        return Group(owner, self.name, value, self.names, axes)
 
 
 def class_of(spec: TaskSpec) -> ClassSpec:

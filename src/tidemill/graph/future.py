@@ -10,9 +10,9 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from tidemill.graph.check import UNKNOWN, tuple_length
 from tidemill.graph.index import Axis, Term, total
 from tidemill.graph.problems import place, problem
-from tidemill.graph.check import UNKNOWN, tuple_length
 from tidemill.model.values import Step, apply_path
 
 Path = tuple[Step, ...]
@@ -61,6 +61,9 @@ class Owner(Protocol):
 
     def inline(self, workflow: Any, values: Sequence[object]) -> Any:
         """The calls of a workflow as a nested block."""
+
+    def settled(self, leaf: Any) -> Any:
+        """What a call that was made outside means here; anything else as it is."""
 
     def gather(self, value: Any, over: Sequence[Axis] | None) -> Any:
         """The elements of a sweep as one list."""
@@ -116,7 +119,7 @@ class Pending:
 
     def __iter__(self) -> Iterator[Any]:
         raise problem(
-            f"{self.what_()} is not known while the workflow is being built, so it cannot be iterated over or unpacked; "
+            f"{self.what_()} is not known while the workflow is being built, so it cannot be iterated or unpacked; "
             'name several results with @task(outputs=("x", "y")), or do that inside a task'
         )
 
@@ -138,7 +141,7 @@ class Pending:
 
     def __reduce_ex__(self, protocol: object) -> Any:
         raise pickle.PicklingError(
-            f"{self.what_()} is not known yet; pass it as an argument of its own, or in a list, tuple, dict or dataclass"
+            f"{self.what_()} is not known yet; pass it as an argument of its own, or in a list, tuple, dict, dataclass"
         )
 
     def run(self, **options: Any) -> Any:
@@ -156,37 +159,20 @@ class Pending:
 
 _compared = _unusable("compared")
 
-for _name in ("bool", "int", "float", "complex", "index", "len", "round", "trunc", "floor", "ceil"):
-    setattr(
-        Pending,
-        f"__{_name}__",
-        _unusable(f"used as a {_name}" if len(_name) > 3 or _name == "int" else f"used in {_name}()"),
-    )
-for _name in ("lt", "le", "gt", "ge"):
-    setattr(Pending, f"__{_name}__", _compared)
-for _name in (
-    "add",
-    "sub",
-    "mul",
-    "matmul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "divmod",
-    "pow",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-):
-    setattr(Pending, f"__{_name}__", _unusable("calculated with"))
-    setattr(Pending, f"__r{_name}__", _unusable("calculated with"))
-for _name in ("neg", "pos", "abs", "invert"):
-    setattr(Pending, f"__{_name}__", _unusable("calculated with"))
-Pending.__contains__ = _unusable("searched")  # type: ignore[attr-defined]
-Pending.__call__ = _unusable("called")  # type: ignore[attr-defined]
-Pending.__array_ufunc__ = None  # type: ignore[attr-defined]  # NumPy then leaves operators to the methods above
+_BINARY = "add sub mul matmul truediv floordiv mod divmod pow and or xor lshift rshift"
+_METHODS = {
+    "used in a condition": "bool",
+    "used as a number": "int float complex index round trunc floor ceil",
+    "measured with len()": "len",
+    "searched": "contains",
+    "called": "call",
+    "compared": "lt le gt ge",
+    "calculated with": f"{_BINARY} r{_BINARY.replace(' ', ' r')} neg pos abs invert",
+}
+for _how, _names in _METHODS.items():
+    for _name in _names.split():
+        setattr(Pending, f"__{_name}__", _unusable(_how))
+setattr(Pending, "__array_ufunc__", None)  # noqa: B010 — NumPy then leaves operators to the methods above
 
 
 def _step(owner: Pending, key: object) -> Step:
@@ -195,7 +181,8 @@ def _step(owner: Pending, key: object) -> Step:
         return key
     try:
         if isinstance(key, slice):
-            return tuple(None if part is None else operator.index(part) for part in (key.start, key.stop, key.step))  # type: ignore[return-value]
+            start, stop, step = (None if p is None else operator.index(p) for p in (key.start, key.stop, key.step))
+            return (start, stop, step)
         return operator.index(key)  # type: ignore[arg-type]
     except TypeError:
         raise problem(
@@ -369,7 +356,8 @@ class Group(Pending):
     Attributes:
         value_: tuple, list, dict, … with the futures.
         names_: the output ports' names, () for a workflow's result.
-        axes_: axes along which there is one such value per element, whether or not a part depends on them.
+        axes_: axes along which there is one such value per element. A part may not depend on them; one with more axes
+            is a list in each of these values.
         task_: for messages.
     """
 

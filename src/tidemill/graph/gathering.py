@@ -1,6 +1,7 @@
 """Lists of a sweep's elements, structures as one datum, and what a workflow returns."""
 
 from collections.abc import Callable, Sequence
+from types import GenericAlias
 from typing import Any
 
 from tidemill.graph import lower
@@ -24,7 +25,7 @@ class _Assemble:
     output_types = (UNKNOWN,)
     output_names: tuple[str, ...] = ()
     mapping = False
-    axis = None
+    axis: Axis | None = None
     fn = None
     spec = TaskSpec(
         name="assemble",
@@ -40,7 +41,7 @@ class _Assemble:
 
 ASSEMBLE = _Assemble()
 
-# -------------------------------------------------------------------------------------------------------------- choosing
+# ------------------------------------------------------------------------------------------------------------- choosing
 
 
 def pick(graph: Any, value: Any, over: Sequence[Axis], number: int) -> Any:
@@ -82,15 +83,15 @@ def nested(axes: Sequence[Axis], element: Callable[[int], Any], number: int = 0)
     return [nested(axes[1:], element, number * first.size + i) for i in range(first.size)]
 
 
-# -------------------------------------------------------------------------------------------------------------- gathering
+# ------------------------------------------------------------------------------------------------------------ gathering
 
 
 def gather(graph: Any, value: Any, over: Sequence[Axis] | None) -> Any:
     """The elements along `over` (all axes, None) as one list, in sweep order; one per combination of the other axes."""
     if isinstance(value, Loose):
         value = graph.materialise(value)
-    axes = lower.axes_of(value)
-    if any(getattr(leaf, "kind_", None) is BROKEN for leaf in leaves(value)):
+    axes = lower.element_axes(value)
+    if any(leaf.kind_ is BROKEN for leaf in leaves(value)):
         return graph.broken()
     if over is None:
         over = [axis for axis in axes if axis not in graph.ambient]
@@ -109,19 +110,40 @@ def gather(graph: Any, value: Any, over: Sequence[Axis] | None) -> Any:
 def collect(graph: Any, value: Any, over: Sequence[Axis]) -> Any:
     """`gather` without its checks."""
     size = total(over)
-    keep = tuple(axis for axis in lower.axes_of(value) if axis not in over)
+    keep = tuple(axis for axis in value.axes_ if axis not in over)
     if size == 0:
         return []
     if isinstance(value, Elements) and value.values_ is not None:
         return _literal_list(value, over, keep)
+    if isinstance(value, Group):
+        value = closed(graph, value)
     if isinstance(value, Group) or value.path_:
-        few = size * max(1, len(leaves(value))) <= lower.FEW and (isinstance(value, Elements) or not keep)
-        if few:
+        if not keep and size * len(leaves(value)) <= lower.FEW:
             return [pick(graph, value, over, n) for n in range(size)]
-        value = graph.assemble(value, lower.axes_of(value))
-        if not isinstance(value, Elements):
-            return value
+        value = graph.assemble(value, value.axes_)
     return gather_slots(graph, value, over, graph.runs)
+
+
+def closed(graph: Any, group: Group) -> Group:
+    """The group with its parts of more axes than its own as lists, so that there is one value for each element."""
+
+    def close(leaf: Any) -> Any:
+        if isinstance(leaf, Group):
+            return rewrite(leaf.value_, close)
+        return inner_lists(graph, leaf, [a for a in lower.element_axes(leaf) if a not in group.axes_])
+
+    return Group(group.owner_, group.task_, rewrite(group.value_, close), group.names_, group.axes_)
+
+
+def inner_lists(graph: Any, value: Any, axes: Sequence[Axis]) -> Any:
+    """Elements with these of their axes as nested lists."""
+    if not axes:
+        return value
+    if value.path_ and value.values_ is None and total(value.axes_):
+        value = graph.assemble(value, value.axes_)
+    for axis in reversed(axes):
+        value = collect(graph, value, [axis]) if isinstance(value, Elements) else [value] * axis.size
+    return value
 
 
 def gather_slots(graph: Any, value: Elements, over: Sequence[Axis], position: int) -> Any:
@@ -129,7 +151,7 @@ def gather_slots(graph: Any, value: Elements, over: Sequence[Axis], position: in
     keep = tuple(axis for axis in value.axes_ if axis not in over)
     over = [axis for axis in value.axes_ if axis in over]
     slot = graph.gathers.add_elements(value, over, keep, position, graph.blocks.current)
-    kind = LIST if value.kind_.type is UNKNOWN else Kind(value.kind_.task, "list", list[value.kind_.type])  # type: ignore[name-defined]
+    kind = LIST if value.kind_.type is UNKNOWN else Kind(value.kind_.task, "list", GenericAlias(list, value.kind_.type))
     if keep:
         return Elements(graph, keep, row_major(keep), base=slot, kind=kind)
     return Future(graph, slot, (), kind, -1)
@@ -147,7 +169,7 @@ def _literal_list(value: Elements, over: Sequence[Axis], keep: tuple[Axis, ...])
     return Elements(None, keep, row_major(keep), values=Values([items(n) for n in range(total(keep))]))
 
 
-# ---------------------------------------------------------------------------------------------------- mapped workflows
+# ----------------------------------------------------------------------------------------------------- mapped workflows
 
 
 def along(graph: Any, name: str, value: Any, axes: Sequence[Axis]) -> Any:
@@ -170,18 +192,20 @@ def along(graph: Any, name: str, value: Any, axes: Sequence[Axis]) -> Any:
     return Elements(None, tuple(axes), (), values=Values([value]))
 
 
-# ---------------------------------------------------------------------------------------------------------------- results
+# -------------------------------------------------------------------------------------------------------------- results
 
 
 def resolved(graph: Any, value: Any) -> Any:
-    """What was returned, with nothing pending in it but futures: elements become lists, nested by axis, in sweep order."""
+    """What was returned, with nothing pending in it but futures.
+
+    Elements become lists in sweep order, nested by axis.
+    """
 
     def visit(leaf: Any) -> Any:
         if isinstance(leaf, Loose):
             return rewrite(graph.materialise(leaf), visit, many)
-        axes = lower.axes_of(leaf)
-        if axes:
-            return rewrite(_lists(graph, leaf, axes), visit, many)
+        if lower.element_axes(leaf):
+            return rewrite(_lists(graph, leaf), visit, many)
         if isinstance(leaf, Group):
             return rewrite(leaf.value_, visit, many)
         if leaf.owner_ is not graph:
@@ -207,16 +231,16 @@ def template(value: Any) -> tuple[Any, list[int]]:
     return rewrite(value, visit), slots
 
 
-def _lists(graph: Any, value: Any, axes: Sequence[Axis]) -> Any:
+def _lists(graph: Any, value: Any) -> Any:
     """Elements as lists nested by axis."""
-    parts = leaves(value)
+    axes = value.axes_
+    if isinstance(value, Group):
+        value = closed(graph, value)
     literal = isinstance(value, Elements) and value.values_ is not None
     if total(axes) == 0 or literal:
         return nested(axes, lambda n: pick(graph, value, axes, n))
     if isinstance(value, Group) or value.path_:
-        if total(axes) * len(parts) <= lower.FEW:
+        if total(axes) * len(leaves(value)) <= lower.FEW:
             return nested(axes, lambda n: pick(graph, value, axes, n))
         value = graph.assemble(value, axes)
-    for axis in reversed(value.axes_ if isinstance(value, Elements) else ()):
-        value = gather_slots(graph, value, [axis], graph.runs)
-    return value
+    return inner_lists(graph, value, value.axes_)

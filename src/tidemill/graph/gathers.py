@@ -8,7 +8,7 @@ from tidemill.graph.index import Axis, Flat, compress, flatten, indices, stretch
 from tidemill.model.delta import GatherSpec, Members, local
 
 GATHER = 1 << 60
-"""Slots from here on are gathered lists. Their outputs are numbered after those of all runs, which are not yet counted."""
+"""Slots from here on are gathered lists. Their outputs are numbered after those of all runs, as yet uncounted."""
 
 
 def reference(slot: int, outputs: int) -> int:

@@ -87,7 +87,9 @@ def _outputs(value: Any, spec: TaskSpec) -> list[Any]:
     except (KeyError, TypeError):
         parts = []
     if len(parts) != len(names):
-        raise WiringError([(spec.place, f"{spec.name} should return its outputs {', '.join(names)}, but returned {value!r}")])
+        raise WiringError(
+            [(spec.place, f"{spec.name} should return its outputs {', '.join(names)}, but returned {value!r}")]
+        )
     return parts
 
 

@@ -1,8 +1,8 @@
 """Axes of sweeps, and which element of what a combination of their positions means.
 
 Runs of a mapped call are numbered in row-major order over its axes, the last axis fastest. Whatever such a run uses is
-found at an index that is a sum of *terms*, `((position on the axis) // div) % mod * stride`. Plain sweeps have div 1 and
-mod the axis' length; `product` makes one axis out of several and needs the rest.
+found at an index that is a sum of *terms*, `((position on the axis) // div) % mod * stride`. Plain sweeps have div 1
+and mod the axis' length; `product` makes one axis out of several and needs the rest.
 """
 
 from collections.abc import Sequence

@@ -61,7 +61,7 @@ class Arguments:
         first = [axis for axis in self.ambient if axis in found]
         self.axes = (*first, *(axis for axis in found if axis not in first))
         for i, listed in enumerate(lists):
-            over = [axis for axis in axes_of(self.values[i]) if axis not in found] if listed else []
+            over = [axis for axis in element_axes(self.values[i]) if axis not in found] if listed else []
             if over:
                 self.values[i] = self.graph.gather(self.values[i], over)
         for i in range(len(self.values)):
@@ -75,13 +75,11 @@ class Arguments:
             return value
         value = rewrite(value, self._build)
         for leaf in leaves(value):
-            if getattr(leaf, "kind_", None) is BROKEN:
+            if leaf.kind_ is BROKEN:
                 self.broken = True
             elif leaf.owner_ is not None and leaf.owner_ is not self.graph:
-                self._problem(
-                    f"{self.signature.name}(): {self.signature.ports[i].name!r} gets {leaf.what_()} from another workflow; "
-                    "call the task in this workflow instead"
-                )
+                name = f"{self.signature.name}(): {self.signature.ports[i].name!r}"
+                self._problem(f"{name} gets {leaf.what_()} from another workflow; call the task in this one instead")
         if self.signature.ports[i].file:
             return self._files(i, value)
         return item_of(value)
@@ -104,7 +102,7 @@ class Arguments:
     def _is_gathered(self, i: int) -> bool:
         """Whether the port wants a list of what the argument has one by one."""
         value = self.values[i]
-        if not self.signature.ports[i].many or not isinstance(value, (Elements, Group)) or not axes_of(value):
+        if not self.signature.ports[i].many or not element_axes(value):
             return False
         wanted = check.depth(self.signature.types[i])
         has = element_depth(value)
@@ -124,7 +122,8 @@ class Arguments:
             self._check_one(port, wanted, value)
 
     def _check_one(self, port: Port, wanted: object, value: Any) -> None:
-        if isinstance(value, (Future, Elements)) and getattr(value, "values_", None) is None:
+        literal = isinstance(value, Elements) and value.values_ is not None
+        if isinstance(value, (Future, Elements)) and not literal:
             given = value.kind_.type
             if not check.fits(given, wanted):
                 self._problem(
@@ -182,14 +181,19 @@ def axes_of(value: Any) -> list[Axis]:
     found: dict[Axis, None] = {}
 
     def visit(leaf: Any) -> Any:
-        for axis in getattr(leaf, "axes_", ()):
-            found[axis] = None
+        if isinstance(leaf, (Elements, Group)):
+            found.update(dict.fromkeys(leaf.axes_))
         if isinstance(leaf, Group):
             rewrite(leaf.value_, visit)
         return leaf
 
     rewrite(value, visit)
     return list(found)
+
+
+def element_axes(value: Any) -> tuple[Axis, ...]:
+    """The axes along which something pending has one value per element."""
+    return value.axes_ if isinstance(value, (Elements, Group)) else ()
 
 
 def element_depth(value: Any) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tidemill.graph.future import BROKEN, Elements, Future, Group
+from tidemill.graph.future import BROKEN, Elements, Group
 from tidemill.graph.gathers import GATHER
 from tidemill.graph.index import flatten, indices, total
 from tidemill.graph.structure import leaves, rewrite
@@ -18,7 +18,7 @@ def after(graph: Any, target: Any, others: Sequence[object]) -> None:
     if any(leaf.kind_ is BROKEN for leaf in targets):
         return
     for leaf in targets:
-        if isinstance(leaf, Elements) and leaf.runs_ is None or isinstance(leaf, Future) and leaf.run_ < 0:
+        if leaf.runs_ is None if isinstance(leaf, Elements) else leaf.run_ < 0:
             graph.problem(f"{leaf.what_()} is a gathered list, not a run, so it cannot wait for anything")
             return
     for other in _others(graph, others):
@@ -55,15 +55,16 @@ def _literal(graph: Any, leaf: Any) -> bool:
 
 
 def _wait(graph: Any, target: Any, other: Any) -> None:
-    first_run = target.runs_.first_run if isinstance(target, Elements) else target.run_
-    first_slot = target.runs_.first_output if isinstance(target, Elements) else target.slot_
+    runs = target.runs_ if isinstance(target, Elements) else None
+    first_run = target.run_ if runs is None else runs.first_run
+    first_slot = target.slot_ if runs is None else runs.first_output
     if not _is_before(graph, other, first_run, first_slot):
         graph.problem(
             f"{target.what_()} was called before {other.what_()}, which it should wait for; swap the two calls"
         )
         return
     if isinstance(other, Elements):
-        axes = target.runs_.axes if isinstance(target, Elements) else ()
+        axes = () if runs is None else runs.axes
         other = _whole(other)
         over = [axis for axis in other.axes_ if axis not in axes]
         if over:

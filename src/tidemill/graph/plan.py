@@ -26,13 +26,15 @@ class Plan:
         header: see `tidemill.model.delta.Header`.
         files: digest -> path of files and directories among the arguments. They must be in the store before the chunk
             that names the digest in `objects`; a chunk's files are here when the chunk has been generated.
-        blobs: digest -> encoded value, for values over 64 kB. Those of a sweep's elements leave again when the next chunk
-            is asked for.
+        blobs: digest -> encoded value, for values over 64 kB. Those of a sweep's elements leave again when the next
+            chunk is asked for.
         counts: number of runs by task name.
         functions: task digest -> the Python function, for tasks that are functions.
     """
 
-    def __init__(self, graph: Builder, keeper: PlanKeeper, name: str, key: bytes, result: Any, slots: list[int]) -> None:
+    def __init__(
+        self, graph: Builder, keeper: PlanKeeper, name: str, key: bytes, result: Any, slots: list[int]
+    ) -> None:
         self.name = name
         self.key = key
         self.header = header(graph, encode_result(graph, result), slots)
@@ -57,11 +59,14 @@ class Plan:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{n} × {name}" for name, n in self.counts.items())
-        return f"<plan {self.name}: {self.header.runs} run{'s' * (self.header.runs != 1)}{': ' if parts else ''}{parts}>"
+        return (
+            f"<plan {self.name}: {self.header.runs} run{'s' * (self.header.runs != 1)}{': ' if parts else ''}{parts}>"
+        )
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td style='text-align:right'>{n:,}</td></tr>" for name, n in self.counts.items()
+            f"<tr><td>{html.escape(name)}</td><td style='text-align:right'>{n:,}</td></tr>"
+            for name, n in self.counts.items()
         )
         return f"<table><caption>{html.escape(self.name)}</caption><tr><th>task</th><th>runs</th></tr>{rows}</table>"
 

@@ -71,6 +71,12 @@ class Policies:
         return Resources(self.cpus, self.memory)
 
 
+_MEANING = {
+    "cache": "True or False",
+    "cpus": "a number above 0",
+    "priority": "an integer",
+    "retries": "an integer, 0 or more",
+}
 _NAMES = tuple(f.name for f in fields(Policies))
 
 
@@ -86,10 +92,7 @@ def _checked(name: str, value: Any) -> Any:
     negative = name != "priority" and isinstance(value, (int, float)) and value < 0
     right = isinstance(value, wanted) and isinstance(value, bool) == (name == "cache")
     if not right or negative or (name == "cpus" and value == 0):
-        article = {"cache": "True or False", "retries": "an integer, 0 or more", "priority": "an integer"}
-        raise UsageError(
-            f"{name}={value!r} must be {article.get(name, 'a number above 0' if name == 'cpus' else 'a number, 0 or more')}"
-        )
+        raise UsageError(f"{name}={value!r} must be {_MEANING.get(name, 'a number, 0 or more')}")
     return float(value) if wanted == (int, float) else value
 
 

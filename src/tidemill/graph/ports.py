@@ -15,7 +15,7 @@ _LIST_TEXT = re.compile(
 )
 
 P = inspect.Parameter
-_VARIADIC = {P.VAR_POSITIONAL: "*", P.VAR_KEYWORD: "**"}
+_VARIADIC: dict[Any, str] = {P.VAR_POSITIONAL: "*", P.VAR_KEYWORD: "**"}
 
 
 class BindError(Exception):
@@ -140,10 +140,7 @@ def positional(name: str, types: Mapping[str, object]) -> Signature:
 def port(name: str, written: object, kind: object, variadic: Any = "", *, optional: bool = False) -> Port:
     """A port for a parameter or result annotated as `written`, which resolves to `kind`."""
     text = "" if written is UNKNOWN else show(written)
-    if kind is UNKNOWN:
-        many = bool(_LIST_TEXT.match(text))
-    else:
-        many = inner(kind) is not None
+    many = bool(_LIST_TEXT.match(text)) if kind is UNKNOWN else inner(kind) is not None
     file = kind is not UNKNOWN and is_file(kind)
     return Port(name, text, many and not variadic, "file" if file else "", variadic, optional)
 

@@ -27,8 +27,7 @@ def place() -> str:
 
 
 def _short(name: str) -> str:
-    here = os.path.join(os.getcwd(), "")
-    return name[len(here) :] if name.startswith(here) else name
+    return name.removeprefix(os.path.join(os.getcwd(), ""))
 
 
 def problem(text: str) -> WiringError:

@@ -1,11 +1,12 @@
 """Sweeps: many values in place of one.
 
-A task called with a sweep has one run for each of its values. `sweep`, `zip` and `product` each make one axis; arguments
-with the same axis move together, arguments with different axes cross, in the order in which they appear.
+A task called with a sweep has one run for each of its values. `sweep`, `zip` and `product` each make one axis;
+arguments with the same axis move together, arguments with different axes cross, in the order in which they appear.
 """
 
 import builtins
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
@@ -23,7 +24,7 @@ B = TypeVar("B")
 C = TypeVar("C")
 P = ParamSpec("P")
 
-# ---------------------------------------------------------------------------------------------------------------- sweeps
+# -------------------------------------------------------------------------------------------------------------- sweeps
 
 
 def sweep(values: Iterable[T], name: str | None = None) -> T:
@@ -46,15 +47,17 @@ def _elements(values: Any, name: str | None, what: str) -> Elements:
     if isinstance(values, Elements):
         return values
     if isinstance(values, Pending):
-        raise problem(f"{what}(): {values.what_()} is one value; its length must be known to sweep over it; "
-                      "return calls from a task to decide at run time")
+        raise problem(
+            f"{what}(): {values.what_()} is one value that is not known yet, so it cannot be swept over; "
+            "call tasks inside a task to decide at run time"
+        )
     items = _items(values, what)
     axis = Axis(len(items), name)
     return Elements(None, (axis,), (Term(axis, 1, axis.size, 1),), values=Values(items))
 
 
 def _items(values: Any, what: str) -> Sequence[Any]:
-    if isinstance(values, (str, bytes, Set, Mapping)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes, AbstractSet, Mapping)) or not isinstance(values, Iterable):
         raise problem(f"{what}() takes a list, range or array of values, not {values!r}")
     if isinstance(values, range):
         return values
@@ -73,12 +76,14 @@ def _array(values: Any, what: str) -> list[Any]:
 
 
 @overload
-def zip(a: Iterable[A], b: Iterable[B], /, *, name: str | None = None) -> tuple[A, B]: ...
+def zip(a: Iterable[A], b: Iterable[B], /, *, name: str | None = None) -> tuple[A, B]: ...  # noqa: A001
 @overload
-def zip(a: Iterable[A], b: Iterable[B], c: Iterable[C], /, *, name: str | None = None) -> tuple[A, B, C]: ...
+def zip(  # noqa: A001
+    a: Iterable[A], b: Iterable[B], c: Iterable[C], /, *, name: str | None = None
+) -> tuple[A, B, C]: ...
 @overload
-def zip(*values: Any, name: str | None = None) -> tuple[Any, ...]: ...
-def zip(*values: Any, name: str | None = None) -> Any:
+def zip(*values: Any, name: str | None = None) -> tuple[Any, ...]: ...  # noqa: A001
+def zip(*values: Any, name: str | None = None) -> Any:  # noqa: A001
     """Sweeps that move together: `x, y = tm.zip([1, 2], [3, 4])` are (1, 3) and (2, 4).
 
     Args:
@@ -94,7 +99,8 @@ def zip(*values: Any, name: str | None = None) -> Any:
     found = [_flat(v, "zip") for v in values]
     sizes = [total(e.axes_) for e in found]
     if len(set(sizes)) > 1:
-        shown = ", ".join(f"{_title(e, i)} has {n}" for i, (e, n) in enumerate(builtins.zip(found, sizes, strict=True), 1))
+        numbered = enumerate(builtins.zip(found, sizes, strict=True), 1)
+        shown = ", ".join(f"{_title(e, i)} has {n}" for i, (e, n) in numbered)
         raise problem(f"zip() needs as many values in each: {shown}")
     if not found:
         return ()
@@ -109,10 +115,10 @@ def product(a: Iterable[A], b: Iterable[B], c: Iterable[C], /, *, name: str | No
 @overload
 def product(*values: Any, name: str | None = None) -> tuple[Any, ...]: ...
 def product(*values: Any, name: str | None = None) -> Any:
-    """Sweeps over all combinations, the last one fastest: `x, y = tm.product([1, 2], [3, 4])` are (1, 3), (1, 4), (2, 3), ….
+    """Sweeps over all combinations, the last one fastest.
 
-    Unlike arguments that cross because they have different axes, the combinations are one axis: their results are one
-    flat list.
+    `x, y = tm.product([1, 2], [3, 4])` are (1, 3), (1, 4), (2, 3), (2, 4). Unlike arguments that cross because they
+    have different axes, the combinations are one axis: their results are one flat list.
 
     Args:
         values: lists or sweeps; results of a call with a sweep too.
@@ -156,7 +162,7 @@ def _title(elements: Elements, number: int) -> str:
     return f"argument {number}" + (f" ({', '.join(names)})" if names else "")
 
 
-# --------------------------------------------------------------------------------------------------------------- repeats
+# ------------------------------------------------------------------------------------------------------------- repeats
 
 
 class Repeat:
@@ -188,7 +194,7 @@ def repeat(n: int, name: str | None = None) -> Repeat:
     return Repeat(n, name)
 
 
-# --------------------------------------------------------------------------------------------------------------- gathers
+# ------------------------------------------------------------------------------------------------------------- gathers
 
 
 def gather(x: T, over: Any = None) -> list[T]:
@@ -239,14 +245,14 @@ def _axes(part: Any, axes: Sequence[Axis]) -> list[Axis]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------------ for whole blocks
+# ---------------------------------------------------------------------------------------------------- for whole blocks
 
 
 @contextmanager
 def after(*others: Any) -> Iterator[None]:
-    """`with tm.after(f, g):` every call in the block starts only when `f` and `g` are complete, without using their values.
+    """`with tm.after(f, g):` the calls in the block start only when `f` and `g` are complete.
 
-    For one call: `h(x).after(f, g)`.
+    They do not use their values. For one call: `h(x).after(f, g)`.
     """
     graph = context.current()
     if graph is None:

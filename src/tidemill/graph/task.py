@@ -43,8 +43,8 @@ class Task(Generic[P, R_co]):
 
     To a type checker a call returns what the function returns, because that is what the result may be used for: as an
     argument of another call, with an index or attribute, as the return value. A second signature admits any arguments,
-    because a sweep or its results may stand wherever one value, or a list of them, is wanted; what really does not fit is
-    reported when the workflow is built.
+    because a sweep or its results may stand wherever one value, or a list of them, is wanted; what really does not fit
+    is reported when the workflow is built.
 
     Attributes:
         fn: the function itself.
@@ -224,7 +224,12 @@ def common_parts(version: str, inputs: Sequence[Port], outputs: Sequence[Port]) 
 
 
 def specification(
-    details: Details, inputs: tuple[Port, ...], outputs: tuple[Port, ...], parts: dict[str, bytes], doc: str, **kind: Any
+    details: Details,
+    inputs: tuple[Port, ...],
+    outputs: tuple[Port, ...],
+    parts: dict[str, bytes],
+    doc: str,
+    **kind: Any,
 ) -> TaskSpec:
     """A task's specification."""
     policies = details.policies
@@ -323,7 +328,7 @@ def task(
     on_skipped: str = "skip",
     on_cancelled: str = "skip",
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(
+def task(  # noqa: D417 — the options stand in the signature above
     fn: Callable[..., Any] | None = None,
     /,
     *,
@@ -360,25 +365,27 @@ def task(
         check_function(fn, "task")
         code = getattr(inspect.unwrap(fn), "__code__", None)
         at = where if code is None else f"{code.co_filename}:{code.co_firstlineno}"
-        return Task(fn, Details(name or fn.__name__, policies, str(version), _names(outputs), at))
+        return Task(
+            fn, Details(name or fn.__qualname__.rpartition(".")[2], policies, str(version), _names(outputs), at)
+        )
 
     return decorate if fn is None else decorate(fn)
 
 
-def check_function(fn: object, what: str) -> None:
-    """Raises UsageError unless `fn` is a plain function."""
+def check_function(fn: Any, what: str) -> None:
+    """Raise UsageError unless `fn` is a plain function."""
     if isinstance(fn, Task):
         raise UsageError(f"{fn.name} is a task already; @{what} goes on the plain function")
     if not callable(fn) or not hasattr(fn, "__qualname__") or isinstance(fn, type):
         raise UsageError(f"@{what} goes on a function, not on {fn!r}")
     if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise UsageError(f"@{what} goes on a function that returns its result; {fn.__name__} is a generator or coroutine")
+        raise UsageError(f"@{what} goes on a function that returns its result; {fn.__name__} is a generator or async")
 
 
 def _names(outputs: Sequence[str]) -> tuple[str, ...]:
     """Checked names of outputs."""
     names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
-    wrong = [n for n in names if not isinstance(n, str) or not n.isidentifier() or n.startswith("_") or names.count(n) > 1]
+    wrong = [n for n in names if not str(n).isidentifier() or n.startswith("_") or names.count(n) > 1]
     if wrong:
         raise UsageError(f"outputs={outputs!r}: names must be different identifiers without a leading underscore")
     return names

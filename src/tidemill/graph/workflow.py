@@ -19,8 +19,8 @@ R = TypeVar("R")
 class Workflow(Generic[P, R_co]):
     """A function whose calls of tasks make up a graph.
 
-    Calling it returns a `Call` to be run. Inside another workflow, or a task, its calls become a block of that graph and
-    what it returned is returned: futures, or a structure of them.
+    Calling it returns a `Call` to be run. Inside another workflow, or a task, its calls become a block of that graph
+    and what it returned is returned: futures, or a structure of them.
 
     Attributes:
         fn: the function itself.

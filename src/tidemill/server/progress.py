@@ -64,6 +64,8 @@ class Board:
                 row = self._row(root, task)
                 name = _FIELD[what]
                 setattr(row, name, getattr(row, name) + n)
+                if what == REUSED:
+                    row.done += n
                 self.changed.add(root)
 
     def show(self, root: int, stored: int, running: dict[int, int]) -> Progress:

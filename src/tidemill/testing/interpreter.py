@@ -1,7 +1,7 @@
 """The reference for results: executes a plan in memory, one run after the other, by calling the functions.
 
-It has no store, no reuse, no retries and no parallelism, and knows nothing of an engine. What an engine returns for a plan
-must equal what this returns.
+It has no store, no reuse, no retries and no parallelism, and knows nothing of an engine. What an engine returns for a
+plan must equal what this returns.
 """
 
 import sys

@@ -131,7 +131,7 @@ class FakeEngine:
         self.pool.stop(grace=0)
         self.objects.close()
 
-    # -------------------------------------------------------------------------------------------------- tasks and inputs
+    # ------------------------------------------------------------------------------------------------ tasks and inputs
 
     def task(self, spec: TaskSpec) -> int:
         """Make a task known; its id."""
@@ -201,12 +201,12 @@ class FakeEngine:
         """
         if outcome.failure is not None:
             raise AssertionError(f"the attempt failed: {outcome.failure}\n{outcome.log.decode()}")
-        data = self.bytes(outcome.outs[port])
+        data = self.encoded(outcome.outs[port])
         if digest(data) != outcome.outs[port].digest:
             raise AssertionError("an output does not have the digest it claims")
         return decode(data)
 
-    def bytes(self, out: Out) -> bytes:
+    def encoded(self, out: Out) -> bytes:
         """The encoded value of an output, wherever it is."""
         return self.objects.get(out.digest) if out.value is None else out.value
 

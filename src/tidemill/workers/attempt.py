@@ -7,6 +7,7 @@ import struct
 import time
 from pathlib import Path
 
+from tidemill.graph import context
 from tidemill.graph.growth import Growing
 from tidemill.model import protocol
 from tidemill.model.delta import encode as encode_delta
@@ -20,7 +21,7 @@ from tidemill.workers.capture import Capture
 from tidemill.workers.execute import Keeper, execute
 from tidemill.workers.failure import describe
 from tidemill.workers.inputs import Inputs, Read
-from tidemill.workers.loader import Loader
+from tidemill.workers.loader import Loaded, Loader
 from tidemill.workers.usage import Meter
 
 _COMPLETE = int(AttemptState.COMPLETE)
@@ -63,8 +64,7 @@ class Attempts:
         start = time.monotonic()
         try:
             if task is None:
-                task = self.loader.load(claim.task)
-                self._growing.reset()
+                task = self._load(claim.task)
                 began, start = time.time(), time.monotonic()
                 self._meter.start()
             inputs = self._inputs.values(claim.inputs) if claim.inputs else ()
@@ -80,6 +80,7 @@ class Attempts:
             outs = []
             failure = describe(error, reason)
             self._growing.reset()
+            self._scratch.stored()
         wall = time.monotonic() - start
         cpu, rss = self._meter.take(wall)
         log = self._capture.take()
@@ -102,6 +103,14 @@ class Attempts:
     def resume(self) -> None:
         """Count CPU from here: the time since the last attempt was nobody's."""
         self._meter.start()
+
+    def _load(self, task: int) -> Loaded:
+        """Load a task for the first time. Calls that stand at the top level of its module are nobody's growth."""
+        context.install(None)
+        try:
+            return self.loader.load(task)
+        finally:
+            self._growing.install()
 
     def _out(self, value: object) -> Out:
         data = encode(value, self._scratch.put)

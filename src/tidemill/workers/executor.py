@@ -59,8 +59,8 @@ class Executor:
         look = oldest = monotonic()
         while True:
             if not queue:
-                self._flush()
                 attempts.idle()
+                self._flush()
                 if self._stopping:
                     return True
                 if not self._take(self._channel.wait()):

@@ -1,7 +1,7 @@
 """The executor's bond to its engine: when the engine's process is gone, the executor's whole process group dies.
 
-On Linux the kernel does it: the lifeline is a pipe whose other end only the engine holds, and the pipe's owner is set to
-the process group, its signal to SIGKILL (fcntl(2), F_SETOWN and F_SETSIG). That needs no cooperation, so it works while
+On Linux the kernel does it: the lifeline is a pipe whose other end only the engine holds, and its owner is set to the
+process group, its signal to SIGKILL (fcntl(2), F_SETOWN and F_SETSIG). That needs no cooperation, so it works while
 user code holds the interpreter's lock. A thread that waits for the hang-up does the same elsewhere, and for sockets.
 """
 

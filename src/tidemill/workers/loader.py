@@ -5,6 +5,7 @@ the digest differs the project's own modules are imported afresh and looked at a
 """
 
 import functools
+import gc
 import importlib
 import importlib.util
 import math
@@ -23,7 +24,8 @@ from tidemill.model.states import Reason
 from tidemill.workers.failure import Fault, one_line, user_traceback
 
 SCRIPT = "__tidemill_main__"
-"""`__name__` of a user's script in a worker, so that what stands under `if __name__ == "__main__"` does not run."""
+"""`__name__` of a user's script while a worker loads it, so that what stands under `if __name__ == "__main__"` does not
+run. Afterwards the script and all that it defined are called `__main__` again, as in the user's own process."""
 
 AGAIN = 1.0
 """Seconds before an import that failed is tried again."""
@@ -172,6 +174,7 @@ class Loader:
             raise
         finally:
             sys.argv = argv
+        _rename(module)
         self._scripts[file] = module
         return module
 
@@ -196,6 +199,14 @@ class Loader:
     def _of_project(self, file: str) -> bool:
         real = os.path.realpath(file)
         return f"{os.sep}site-packages{os.sep}" not in real and any(real.startswith(entry) for entry in self._path)
+
+
+def _rename(script: types.ModuleType) -> None:
+    """Let what a script defined say `__main__` where it says `SCRIPT`, for those who store or pickle it by name."""
+    script.__name__ = "__main__"
+    for thing in gc.get_objects():
+        if isinstance(thing, (types.FunctionType, type)) and thing.__module__ == SCRIPT:
+            thing.__module__ = "__main__"
 
 
 def _lookup(module: types.ModuleType, python: Python, spec: TaskSpec) -> Any:

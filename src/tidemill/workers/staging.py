@@ -66,9 +66,9 @@ class Scratch:
         os.fchdir(self._fd)
 
     def settle(self, wall: float) -> bool:
-        """Stand in the directory again, after an attempt of `wall` seconds. Whether nothing was created or removed in it.
+        """Stand in the directory again after an attempt of `wall` seconds; whether it is as empty as it was.
 
-        No file can be created in less than `_TOUCH`, so the shortest runs are spared the question.
+        No file can be created in less than `_TOUCH`, so the shortest attempts are not looked at.
         """
         os.fchdir(self._fd)
         return wall < _TOUCH or os.fstat(self._fd).st_mtime == 0

@@ -1,7 +1,7 @@
-"""Fill a store until there is no room, and check that nothing that was acknowledged is lost and nothing half is visible.
+"""Fill a store until there is no room: nothing that was acknowledged is lost, and nothing half is visible.
 
-Arguments: a directory, and how room is limited: "mount" (a file system of 1 MiB is mounted there, which needs a mount
-namespace of this process's own) or "ulimit" (no file may become larger than 1 MiB).
+Arguments: a directory, and how room is limited: "mount" (a file system of 1 MiB is mounted there, which needs a
+mount namespace of this process's own) or "ulimit" (no file may become larger than 1 MiB).
 """
 
 import os
@@ -38,13 +38,14 @@ def limited(limited: bool) -> None:
 
 
 def refused(action: Callable[[], object]) -> None:
+    caught = None
     try:
         action()
     except StoreFullError as error:
-        assert str(room) in str(error), error
-        assert error.hint, error
-    else:
-        raise AssertionError("there was room")
+        caught = error
+    assert caught, "there was room"
+    assert str(room) in str(caught), caught
+    assert caught.hint, caught
 
 
 limited(True)

@@ -19,7 +19,7 @@ Path = str | os.PathLike[str]
 Delivered = Literal["copy", "clone", "link"]
 
 CHUNK = 1 << 20
-"""Bytes in one piece of a streamed object, except the last."""
+"""About how many bytes are in one piece of a streamed object."""
 
 SMALL = 64 << 10
 """Objects up to this many bytes are worth batching: the local store never gives them a file each."""
@@ -139,12 +139,13 @@ class ObjectStore(Protocol):
         """Give an object to user code as a file at `path`, which appears complete or not at all.
 
         The default is a private copy, which shares its blocks with the object where the file system can do that
-        ("clone"). User code never gets a name through which it could change the stored bytes. That rules out hard
-        links: `chmod -R u+w` over a scratch directory, which clean-up code really does, would make the object itself
+        ("clone"). User code never gets a name that the stored bytes can be changed through by mistake. That rules out
+        hard links: `chmod -R u+w` over a scratch directory, which clean-up code really does, makes the object itself
         writable, and a process with root's privileges needs no chmod to write into a read-only file. With `link`, a
-        store on the same machine may give a *symbolic* link to its read-only file instead ("link"): recursive chmod
-        and chown do not follow those, and it is done only if this process could not open the file for writing as it
-        is. A clone is preferred, and an executable `mode` always gets its own file.
+        store on the same machine may give a *symbolic* link to its read-only file instead ("link"): recursive chmod and
+        chown do not follow those, and it is given only if this process could not open the file for writing as it is. A
+        clone is preferred, and an executable `mode` always gets its own file. (A hostile program of the same user needs
+        no link: it can look for the store and chmod there. Keeping it out is the sandbox's business.)
 
         Args:
             digest: 32 bytes.

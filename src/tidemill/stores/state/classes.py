@@ -12,11 +12,11 @@ _ADD_HUB = Statement("insert into hub(id, name, weight, active, block) values (?
 _HUBS = Statement("select id, name, weight, active, block from hub order by id")
 _SET_ACTIVE = Statement("update hub set active = ? where id = ?")
 _SET_WEIGHT = Statement("update hub set weight = ? where id = ?")
-_SUSPEND = Statement("update hub set active = 0 where active = 1")
-_FIND = Statement("select id from class where hub = ? and priority = ? and weight = ? and cpus = ? and memory = ?")
-_ADD = Statement(
-    "insert into class(id, hub, priority, weight, cpus, memory) values (?, ?, ?, ?, ?, ?) on conflict do nothing"
+_FIND = Statement(
+    "select id from class where hub = ? and priority = ? and weight = ? and cpus = ? and memory = ? order by id limit 1"
 )
+_ADD = Statement("insert into class(id, hub, priority, weight, cpus, memory) values (?, ?, ?, ?, ?, ?)")
+_CHANGE = Statement("update class set priority = ?, weight = ? where id = ?")
 _CLASSES = Statement("select id, hub, priority, weight, cpus, memory from class order by id")
 _READY = insert("ready", "class:i run:i", ignore=True)
 _COUNTS = Statement("select class, count(*) from ready group by class")
@@ -31,6 +31,7 @@ _DROP = delete("ready", "class = {class} and run = {run}", "class:i run:i")
 _ACTION = insert("action", "run:i class:i", ignore=True)
 _WITHDRAW = delete("action", "run = {run} and class = {class}", "run:i class:i")
 _ACTIONS = Statement("select a.run, a.class from {ids} {join} action a on a.run = j.value")
+_STANDS = Statement("select r.class, r.run from {ids} {join} ready r on r.class = ? and r.run = j.value")
 _NOTIFY = Statement("select 1", "select pg_notify('tidemill_ready', '')")
 
 
@@ -71,15 +72,19 @@ def set_weight(db: Database, hub: int, weight: float) -> None:
     db.run(_SET_WEIGHT, weight, hub)
 
 
-def find_or_add(db: Database, new_id: int, hub: int, priority: int, weight: float, cpus: float, memory: int) -> int:
-    """The id of this class, `new_id` if it did not exist."""
-    key = (hub, priority, weight, cpus, memory)
-    row = db.one(_FIND, *key)
-    if row is None:
-        db.run(_ADD, new_id, *key)
-        row = db.one(_FIND, *key)
-        assert row is not None
-    return int(row[0])
+def find(db: Database, hub: int, priority: int, weight: float, cpus: float, memory: int) -> int | None:
+    """The id of this class, if it exists. (Two engines may each add the same one: that does no harm.)"""
+    row = db.one(_FIND, hub, priority, weight, cpus, memory)
+    return int(row[0]) if row else None
+
+
+def add(db: Database, new: Class) -> None:
+    db.run(_ADD, *new)
+
+
+def change(db: Database, cls: int, priority: int, weight: float) -> None:
+    """Another priority and weight for all runs of a class, none of which is touched."""
+    db.run(_CHANGE, priority, weight, cls)
 
 
 def every(db: Database) -> list[Class]:
@@ -130,9 +135,9 @@ def actions(db: Database, runs: list[int]) -> list[Row]:
     return db.rows(_ACTIONS, db.ids(runs))
 
 
-def suspend_all(db: Database) -> None:
-    """No hub gives out work until it is made active again."""
-    db.run(_SUSPEND)
+def stand_in(db: Database, cls: int, runs: list[int]) -> list[int]:
+    """Which of these runs stand ready in a class."""
+    return [r[1] for r in db.rows(_STANDS, db.ids(runs), cls)]
 
 
 def notify(db: Database) -> None:

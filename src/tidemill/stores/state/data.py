@@ -5,7 +5,7 @@
 
 from typing import NamedTuple
 
-from tidemill.stores.state.database import Column, Database, Row, Statement, insert
+from tidemill.stores.state.database import Column, Database, Row, Statement, insert, update, upsert
 
 VALUE, GATHER, BLOCK = 1, 2, 3
 """Kinds: an encoded value, a collection, the end of a block."""
@@ -13,7 +13,12 @@ COMPLETE = 2
 
 _INSERT = insert("datum", "id:i run:i port:i state:i kind:i size:i digest:b value:b")
 _ALIASES = insert("datum", "id:i run:i port:i state:i kind:i size:i src:i digest:b")
-_DEAD = insert("datum", "id:i run:i port:i state:i kind:i size:i cause:i", ignore=True)
+_DEAD = upsert(
+    "datum", "id:i run:i port:i state:i kind:i size:i cause:i",
+    "state = excluded.state, cause = excluded.cause where datum.state = 1 and excluded.state in (5, 7)",
+)  # fmt: skip
+_OPEN = insert("datum", "id:i run:i port:i state:i kind:i size:i", ignore=True)
+_FILL = Statement("update datum set state = 2, size = ?, digest = ?, value = ? where id = ? and state = 1")
 _GET = Statement(
     "select d.id, d.run, d.port, d.state, d.kind, d.size, d.src, d.cause, d.digest, d.value "
     "from {ids} {join} datum d on d.id = j.value"
@@ -23,7 +28,7 @@ _HEADS = Statement(
     "from {ids} {join} datum d on d.id = j.value"
 )
 _STATES = Statement("select d.id, d.state from {ids} {join} datum d on d.id = j.value")
-_RESET = Statement("delete from datum where id in (select value from {ids}) and state in (5, 6, 7) returning id")
+_RESET = Statement("delete from datum where id in (select value from {ids}) and state in (1, 5, 6, 7) returning id")
 _EXPIRE = Statement(
     "update datum set state = 3, value = null where id in (select value from {ids}) and state = 2 returning id"
 )
@@ -49,10 +54,17 @@ _DIGESTS = Statement(
 _SPAN = Statement("select id, state, kind, size, src, digest, value from datum where id >= ? and id <= ? order by id")
 _OBJECTS = insert("content", "datum:i digest:b", ignore=True)
 _LITERALS = insert("literal", "block:i digest:b", ignore=True)
-_FORWARD = insert("forward", "datum:i target:i run:i port:i")
-_FORWARDED = Statement("select f.datum, f.target, f.run, f.port from {ids} {join} forward f on f.target = j.value")
-_UNFORWARD = Statement("delete from forward where target in (select value from {ids})")
-_FORWARDS = Statement("select count(*) from forward")
+_FORWARD = insert("forward", "datum:i target:i run:i port:i open:i")
+_FORWARDED = Statement(
+    "select f.datum, f.target, f.run, f.port from {ids} {join} forward f on f.target = j.value where f.open = 1"
+)
+_KEPT = Statement(
+    "select f.datum, f.target, f.run, f.port from {ids} {join} forward f on f.target = j.value order by f.datum"
+)
+_OF_DATA = Statement("select f.datum, f.target, f.run, f.port from {ids} {join} forward f on f.datum = j.value")
+_TO_SPAN = Statement("select datum, target, run, port from forward where target >= ? and target < ? and open = 1")
+_SET_OPEN = update("forward", "open = {open}", "datum = {datum}", "datum:i open:i")
+_FORWARDS = Statement("select count(*) from forward where open = 1")
 _ALL_OBJECTS = Statement(
     "select digest from datum where value is null and state = 2 and kind = 1 and src is null and size > 0 "
     "union select c.digest from content c join datum d on d.id = c.datum where d.state = 2 union select digest from literal"
@@ -110,8 +122,19 @@ def alias(db: Database, *columns: Column) -> None:
     db.many(_ALIASES, *columns)
 
 
+def open_writing(db: Database, *columns: Column) -> int:
+    """PENDING -> WRITING: id, run, port, state, kind, size; how many were."""
+    return db.many(_OPEN, *columns)
+
+
+def fill(db: Database, datum: int, size: int, digest: bytes, value: bytes | None) -> bool:
+    """WRITING -> COMPLETE; False if it was not being written."""
+    return db.run(_FILL, size, digest, value, datum) == 1
+
+
 def bury(db: Database, *columns: Column) -> int:
-    """Insert data that ended without a value: id, run, port, state, kind, size, cause."""
+    """PENDING -> ERROR, SKIPPED or CANCELLED (WRITING -> ERROR or CANCELLED): id, run, port, state, kind, size, cause; how
+    many were."""
     return db.many(_DEAD, *columns)
 
 
@@ -126,7 +149,7 @@ def states(db: Database, ids: list[int]) -> dict[int, int]:
 
 
 def reset(db: Database, ids: list[int]) -> list[int]:
-    """ERROR, SKIPPED or CANCELLED -> PENDING; those that were."""
+    """WRITING, ERROR, SKIPPED or CANCELLED -> PENDING; those that were."""
     return [r[0] for r in db.rows(_RESET, db.ids(ids))]
 
 
@@ -177,15 +200,35 @@ def name_literals(db: Database, block: int, digests: list[bytes]) -> None:
 
 def forward(db: Database, data: Column, targets: Column, runs: Column, ports: Column) -> None:
     """Make pending data, outputs of these runs, end as their targets will."""
-    db.many(_FORWARD, data, targets, runs, ports)
+    db.many(_FORWARD, data, targets, runs, ports, [1] * len(data))
 
 
 def forwarded(db: Database, targets: list[int]) -> list[Forward]:
-    """Data that wait for these targets; their links are removed."""
-    rows = db.rows(_FORWARDED, db.ids(targets))
+    """Data that wait for these targets; they wait no longer, but what they were promised as stays on record."""
+    rows = [Forward._make(r) for r in db.rows(_FORWARDED, db.ids(targets))]
     if rows:
-        db.run(_UNFORWARD, db.ids(targets))
-    return [Forward._make(r) for r in rows]
+        set_open(db, rows, is_open=False)
+    return rows
+
+
+def promised_as(db: Database, targets: list[int]) -> list[Forward]:
+    """Data that were ever promised as these targets, by id."""
+    return [Forward._make(r) for r in db.rows(_KEPT, db.ids(targets))]
+
+
+def promises(db: Database, data: list[int]) -> list[Forward]:
+    """What these data were promised as."""
+    return [Forward._make(r) for r in db.rows(_OF_DATA, db.ids(data))]
+
+
+def forwards_into(db: Database, low: int, high: int) -> list[Forward]:
+    """Data that wait for targets with `low <= target < high`."""
+    return [Forward._make(r) for r in db.rows(_TO_SPAN, low, high)]
+
+
+def set_open(db: Database, links: list[Forward], *, is_open: bool) -> None:
+    """Whether these data wait for their targets."""
+    db.many(_SET_OPEN, [f.datum for f in links], [int(is_open)] * len(links))
 
 
 def any_forward(db: Database) -> int:

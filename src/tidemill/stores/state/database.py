@@ -80,6 +80,13 @@ class Many:
         self.postgres = _spell(postgres.replace("{rows}", f"unnest({arrays}) u({', '.join(names)})"), "postgres")
 
 
+    def followed_by(self, tail: str) -> "Many":
+        """The same statement with more text behind it."""
+        found = object.__new__(Many)
+        found.sqlite, found.postgres = self.sqlite + tail, self.postgres + tail
+        return found
+
+
 def insert(table: str, columns: str, *, ignore: bool = False) -> Many:
     """Insert one row per entry of the columns; with `ignore`, rows whose key exists are left as they are."""
     names = [c.split(":")[0] for c in columns.split()]
@@ -87,6 +94,13 @@ def insert(table: str, columns: str, *, ignore: bool = False) -> Many:
     tail = " on conflict do nothing" if ignore else ""
     marks = ", ".join("{" + n + "}" for n in names)
     return Many(f"{head}values ({marks}){tail}", f"{head}select {marks} from {{rows}}{tail}", columns)
+
+
+def upsert(table: str, columns: str, change: str) -> Many:
+    """Insert rows; one whose `id` exists is changed instead: `change` is what follows `do update set`."""
+    plain = insert(table, columns)
+    tail = f" on conflict (id) do update set {change}"
+    return plain.followed_by(tail)
 
 
 def update(table: str, change: str, where: str, columns: str) -> Many:

@@ -8,6 +8,10 @@ _CONSUMERS = Statement(
     "select e.datum, e.run, e.port from {ids} join edge e on e.datum = j.value order by e.run limit ?",
 )
 _OF_RUNS = Statement("select e.run, e.port, e.datum from {ids} {join} edge e on e.run = j.value")
+_ENDED_OF = Statement(
+    "select e.run, e.port, e.datum, d.state from {ids} {join} edge e on e.run = j.value "
+    "left join datum d on d.id = e.datum"
+)
 _PENDING_OF = Statement(
     "select e.run, count(*) from {ids} {join} edge e on e.run = j.value left join datum d on d.id = e.datum "
     "where d.state is null or d.state = 1 group by 1"
@@ -27,6 +31,11 @@ def consumers(db: Database, data: list[int], limit: int = -1) -> list[Row]:
 def of_runs(db: Database, runs: list[int]) -> list[Row]:
     """(run, port, datum) of the inputs of runs."""
     return db.rows(_OF_RUNS, db.ids(runs))
+
+
+def inputs(db: Database, runs: list[int]) -> list[Row]:
+    """(run, port, datum, state or None where it is pending) of all inputs of runs."""
+    return db.rows(_ENDED_OF, db.ids(runs))
 
 
 def pending(db: Database, runs: list[int]) -> dict[int, int]:

@@ -17,7 +17,11 @@ _INSERT = insert(
     "id:i block:i state:i members:i pending:i complete:i failed:i tolerate:i need:i one:i",
 )
 _MEMBERS = insert("member", "gather:i seq:i level:i lo:i n:i step:i pending:i")
-_LEVELS = Statement("select distinct level from member where pending > 0")
+_LEVELS = Statement(
+    "with recursive l(v) as (select min(level) from member where pending > 0 union all "
+    "select (select min(level) from member where pending > 0 and level > l.v) from l where l.v is not null) "
+    "select v from l where v is not null"
+)
 _HITS = Statement(
     "select m.gather, m.seq, j.value from {ids} cross join member m indexed by member_lo on m.level = ? and m.pending > 0 "
     "and m.lo <= j.value and m.lo > j.value - ? and j.value <= m.lo + (m.n - 1) * m.step and (j.value - m.lo) % m.step = 0",
@@ -28,7 +32,11 @@ _ALL_HITS = Statement(
     "select m.gather, m.seq, j.value from {ids} {join} member m on m.level = ? "
     "and m.lo <= j.value and m.lo > j.value - ? and j.value <= m.lo + (m.n - 1) * m.step and (j.value - m.lo) % m.step = 0"
 )
-_ALL_LEVELS = Statement("select distinct level from member")
+_ALL_LEVELS = Statement(
+    "with recursive l(v) as (select min(level) from member union all "
+    "select (select min(level) from member where level > l.v) from l where l.v is not null) "
+    "select v from l where v is not null"
+)
 _LOCK = Statement("select 1", "select 1 from gather where id in (select value from {ids}) order by id for update")
 _COUNT = Statement(
     "update member set pending = pending - ? where gather = ? and seq = ? returning pending, lo, n, step"
@@ -39,8 +47,8 @@ _TELL = Statement(
     "returning id, block, members, pending, complete, failed, tolerate, need, one"
 )
 _END = Statement("update gather set state = ? where id = ? and state = 0")
-_REOPEN = Statement("update gather set state = 0, failed = failed - ? where id = ? and state = 5 returning id")
-_UNCOUNT = Statement("update member set pending = pending + ? where gather = ? and seq = ?")
+_RECOUNT = Statement("update gather set state = ?, pending = ?, complete = ?, failed = ? where id = ?")
+_RECOUNT_STRETCH = Statement("update member set pending = ?, digest = ? where gather = ? and seq = ?")
 _OF = Statement("select seq, lo, n, step, pending, digest from member where gather = ? order by seq")
 _GET = Statement(
     "select id, block, state, members, pending, complete, failed, tolerate, need, one from gather where id = ?"
@@ -130,10 +138,14 @@ def end(db: Database, gather: int, state: int) -> bool:
     return db.run(_END, state, gather) == 1
 
 
-def reopen(db: Database, gather: int, seq: int, n: int) -> None:
-    """`n` members of a stretch that had ended without a value are pending again."""
-    db.run(_UNCOUNT, n, gather, seq)
-    db.run(_REOPEN, n, gather)
+def recount(db: Database, gather: int, state: int, pending: int, complete: int, failed: int) -> None:
+    """Set a collection's state and counters as its members' rows say."""
+    db.run(_RECOUNT, state, pending, complete, failed, gather)
+
+
+def recount_stretch(db: Database, gather: int, seq: int, pending: int, digest: bytes | None) -> None:
+    """Set a stretch's counter and digest as its members' rows say."""
+    db.run(_RECOUNT_STRETCH, pending, digest, gather, seq)
 
 
 def stretches(db: Database, gather: int) -> list[Stretch]:

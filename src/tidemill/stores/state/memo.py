@@ -11,6 +11,11 @@ _FOLLOW = insert("follow", "run:i leader:i", ignore=True)
 _FOLLOWERS = Statement("select f.run, f.leader from {ids} {join} follow f on f.leader = j.value")
 _UNFOLLOW = Statement("delete from follow where leader in (select value from {ids})")
 _LEAVE = Statement("delete from follow where run in (select value from {ids})")
+_LEADERS = Statement("select f.run, f.leader from {ids} {join} follow f on f.run = j.value")
+_LED_FROM = Statement(
+    "select f.run, f.leader, r.class, l.class from follow f join run r on r.id = f.run join run l on l.id = f.leader "
+    "join class c on c.id = l.class where c.hub = ? order by f.run"
+)
 _ANY_FOLLOW = Statement("select count(*) from follow")
 
 
@@ -48,9 +53,19 @@ def followers(db: Database, leaders: list[int]) -> list[Row]:
     return rows
 
 
-def leave(db: Database, runs: list[int]) -> None:
-    """These runs wait for nobody any more (they ended otherwise)."""
-    db.run(_LEAVE, db.ids(runs))
+def leave(db: Database, runs: list[int]) -> int:
+    """These runs wait for nobody any more (they ended otherwise); how many did."""
+    return db.run(_LEAVE, db.ids(runs))
+
+
+def leaders_in(db: Database, hub: int) -> list[Row]:
+    """(run, leader, class of the run, class of the leader) of those who wait for a run of a hub."""
+    return db.rows(_LED_FROM, hub)
+
+
+def leaders(db: Database, runs: list[int]) -> dict[int, int]:
+    """Whom these runs wait for."""
+    return dict(db.rows(_LEADERS, db.ids(runs)))
 
 
 def any_follow(db: Database) -> int:

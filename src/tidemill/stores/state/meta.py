@@ -1,5 +1,7 @@
 """Counters and constants of the store: the next ids, the merge mark of the key index."""
 
+from typing import NamedTuple
+
 from tidemill.stores.state.database import Database, Statement
 
 _READ = Statement("select name, value from meta")
@@ -21,3 +23,44 @@ def take(db: Database, name: str, count: int) -> int:
 
 def put(db: Database, name: str, value: int) -> None:
     db.run(_SET, name, value)
+
+
+_BUMP = Statement("update meta set value = value + 1 where name = ?")
+_PULSE = Statement(
+    "select (select value from meta where name = 'schema'), (select value from meta where name = 'shares'), "
+    "exists (select 1 from forward where open = 1), exists (select 1 from lifetime), exists (select 1 from doom), "
+    "0, (select min(at) from timer)",
+    "select (select value from meta where name = 'schema'), (select value from meta where name = 'shares'), "
+    "exists (select 1 from forward where open = 1), exists (select 1 from lifetime), exists (select 1 from doom), "
+    "exists (select 1 from block_delta), (select min(at) from timer)",
+)
+
+
+class Pulse(NamedTuple):
+    """What several engines of one store tell each other through its rows.
+
+    Attributes:
+        schema: the store's schema version.
+        shares: moves whenever a hub or a class changes.
+        forwards, lifetimes, doomed, unfolded: whether there are any.
+        timer: when the next timer is due, or None.
+    """
+
+    schema: int
+    shares: int
+    forwards: bool
+    lifetimes: bool
+    doomed: bool
+    unfolded: bool
+    timer: float | None
+
+
+def bump(db: Database, name: str) -> None:
+    """Move a mark, so that other engines look again."""
+    db.run(_BUMP, name)
+
+
+def pulse(db: Database) -> Pulse:
+    row = db.one(_PULSE)
+    assert row is not None
+    return Pulse(row[0] or 0, row[1] or 0, bool(row[2]), bool(row[3]), bool(row[4]), bool(row[5]), row[6])

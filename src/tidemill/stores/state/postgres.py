@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tidemill.model.errors import ConfigError, MissingExtraError, StoreError, StoreFullError
+from tidemill.model.errors import ConfigError, ConflictError, MissingExtraError, StoreError, StoreFullError, TidemillError
 from tidemill.stores.state.database import Column, Database, Many, Row, Statement
 
 if TYPE_CHECKING:
     import psycopg
 
 CHANNEL = "tidemill_ready"
+_CONTENTION = ("40001", "40P01", "55P03")
+"""SQL states of transactions that met another one and may simply be tried again."""
 
 
 class PostgresDatabase(Database):
@@ -91,9 +93,11 @@ class PostgresDatabase(Database):
         except self._psycopg.Error as error:
             raise self._explain(error) from error
 
-    def _explain(self, error: "psycopg.Error") -> StoreError:
+    def _explain(self, error: "psycopg.Error") -> TidemillError:
         state = error.sqlstate or ""
         text = str(error).strip()
+        if state in _CONTENTION:
+            return ConflictError(f"another engine was at the same rows of {self.url}: {text}; try the transaction again")
         if state.startswith("53"):
             return StoreFullError(f"the PostgreSQL store {self.url} is out of resources: {text}")
         if state in ("25006", "42501"):

@@ -1,18 +1,24 @@
 """Work the engine owes itself, durable so that a crash forgets none of it: timers, and data that ended without a value and whose
 consumers have not been told yet."""
 
-from tidemill.stores.state.database import Column, Database, Row, Statement, insert
+from tidemill.stores.state.database import Column, Database, Row, Statement, delete, insert
 
-BACKOFF, SWEEP = 1, 2
+BACKOFF, REVIVE, RESTORE = 1, 2, 3
+"""Kinds of timers, by what happens to the run when they fire: it may be tried again; it is to live again because what ended
+it does; its inputs have to be made again."""
 
 _TIMER = insert("timer", "at:r kind:i id:i", ignore=True)
-_DUE = Statement("select at, kind, id from timer where at <= ? order by at limit ?")
+_DUE = Statement("select at, kind, id from timer where at <= ? order by at, kind, id limit ? {skip_locked}")
 _NEXT = Statement("select min(at) from timer")
-_FIRE = Statement("delete from timer where at <= ?")
+_FIRE = delete("timer", "at = {at} and kind = {kind} and id = {id}", "at:r kind:i id:i")
 _CANCEL = Statement("delete from timer where kind = ? and id in (select value from {ids})")
 _DOOM = insert("doom", "datum:i state:i cause:i", ignore=True)
-_DOOMED = Statement("select datum, state, cause from doom order by datum limit ?")
-_DONE = Statement("delete from doom where datum in (select value from {ids})")
+_DOOMED = Statement(
+    "delete from doom where datum in (select datum from doom order by datum limit ? {skip_locked}) "
+    "returning datum, state, cause"
+)
+_UNDOOM = Statement("delete from doom where datum in (select value from {ids}) returning datum")
+_AMONG = Statement("select d.datum from {ids} {join} doom d on d.datum = j.value")
 
 
 def wake_at(db: Database, at: Column, kinds: Column, ids: Column) -> None:
@@ -20,11 +26,11 @@ def wake_at(db: Database, at: Column, kinds: Column, ids: Column) -> None:
     db.many(_TIMER, at, kinds, ids)
 
 
-def due(db: Database, now: float) -> list[Row]:
-    """(at, kind, id) of the timers that are due; they are removed."""
-    rows = db.rows(_DUE, now, 10000)
+def due(db: Database, now: float, limit: int) -> list[Row]:
+    """(at, kind, id) of at most `limit` timers that are due; they are removed."""
+    rows = db.rows(_DUE, now, limit)
     if rows:
-        db.run(_FIRE, rows[-1][0])
+        db.many(_FIRE, *zip(*rows, strict=True))
     return rows
 
 
@@ -44,7 +50,14 @@ def doom(db: Database, data: Column, states: Column, causes: Column) -> None:
 
 def doomed(db: Database, limit: int) -> list[Row]:
     """(datum, state, cause), at most `limit`; they are removed."""
-    rows = db.rows(_DOOMED, limit)
-    if rows:
-        db.run(_DONE, db.ids([r[0] for r in rows]))
-    return rows
+    return sorted(db.rows(_DOOMED, limit))
+
+
+def undoom(db: Database, data: list[int]) -> list[int]:
+    """Nobody shall be told of these data's ends; those that were still to be told."""
+    return [r[0] for r in db.rows(_UNDOOM, db.ids(data))]
+
+
+def doomed_among(db: Database, data: list[int]) -> set[int]:
+    """Which of these data have ended while their consumers have not been told yet."""
+    return {r[0] for r in db.rows(_AMONG, db.ids(data))}

@@ -26,7 +26,7 @@ _REUSE = update(
     "run", "state = 3, key = {key}, pending = 0, flags = {flags}", "id = {id} and state = 0", "id:i key:b flags:i"
 )
 _END = update(
-    "run", "state = {state}, attempt = {fence}, cause = {cause}", "id = {id} and state in (0, 9)",
+    "run", "state = {state}, attempt = {fence}, cause = {cause}", "id = {id} and (state = 0 or state = 9 and {state} = 6)",
     "id:i state:i fence:i cause:i",
 )  # fmt: skip
 _RELEASE = Statement(
@@ -50,6 +50,10 @@ _VIEW = Statement(
     "select r.id, r.state, r.pending, (select count(*) from lease l where l.run = r.id) from {ids} "
     "{join} run r on r.id = j.value"
 )
+_LOCK = Statement(
+    "select 1",
+    "select 1 from run where id in (select value from {ids}) order by id for no key update",
+)
 _LIVE_IN = Statement(
     "select id, block, pending, flags, out, task from run where id >= ? and id < ? and state in (0, 9) order by id limit ?"
 )
@@ -58,15 +62,24 @@ _RANGE = Statement(
     "from run where id >= ? and id < ? order by id limit ?"
 )
 _REARM = update(
-    "run", "state = 0, pending = {pending}, cause = null, flags = {flags}, attempt = attempt + 1, tries = 0",
+    "run", "state = 0, pending = {pending}, cause = null, flags = {flags}, tries = 0, losses = 0",
     "id = {id} and state in (4, 5, 6)", "id:i pending:i flags:i",
 )  # fmt: skip
-_HOLD = Statement("update run set state = 9 where id in (select value from {ids}) and state = 0 returning id")
+_HOLD = Statement(
+    "update run set state = 9 where id in (select value from {ids}) and state = 0 "
+    "and not exists (select 1 from lease where lease.run = run.id) returning id"
+)
+_WAIT = update("run", "pending = {pending}", "id = {id} and state in (0, 9)", "id:i pending:i")
 _UNHOLD = Statement(
     "update run set state = 0 where id in (select value from {ids}) and state = 9 "
     "returning id, pending, state, key, class, flags, task, args"
 )
-_MARK = update("run", "state = {state}", "id = {id} and state in (3, 4, 5, 6, 7)", "id:i state:i")
+_INVALIDATE = Statement(
+    "update run set state = 7 where id in (select value from {ids}) and state in (3, 4, 5, 6) returning id"
+)
+_DELETE = Statement(
+    "update run set state = 8 where id in (select value from {ids}) and state in (3, 4, 5, 6, 7) returning id"
+)
 _BUMP = update(
     "run", "attempt = {fence}, tries = tries + {tried}, losses = losses + {lost}", "id = {id} and state = 0",
     "id:i fence:i tried:i lost:i",
@@ -143,7 +156,7 @@ def reuse(db: Database, ids: Column, keys: Column, flags: Column) -> int:
 
 
 def end(db: Database, ids: Column, states: Column, fences: Column, causes: Column) -> int:
-    """Live or held -> ERROR, SKIPPED or CANCELLED, with the root cause (a run id)."""
+    """Live -> ERROR, SKIPPED or CANCELLED, held -> CANCELLED, with the root cause (a run id); how many were."""
     return db.many(_END, ids, states, fences, causes)
 
 
@@ -155,6 +168,12 @@ def release(db: Database, data: list[int]) -> list[Fresh]:
 def for_claim(db: Database, ids: list[int]) -> list[Candidate]:
     """What a claim needs of these runs, in their order; runs that may not start are left out."""
     return [Candidate._make(r) for r in db.rows(_FOR_CLAIM, db.ids(ids))]
+
+
+def lock(db: Database, ids: list[int]) -> None:
+    """PostgreSQL: other engines wait with changes of these runs until the transaction ends."""
+    if db.dialect == "postgres":
+        db.rows(_LOCK, db.ids(sorted(ids)))
 
 
 def get(db: Database, ids: list[int]) -> dict[int, Run]:
@@ -187,7 +206,7 @@ def between(db: Database, low: int, high: int, limit: int) -> list[Run]:
 
 
 def rearm(db: Database, ids: Column, pending: Column, flags: Column) -> int:
-    """ERROR, SKIPPED or CANCELLED -> live again, with a new fence."""
+    """ERROR, SKIPPED or CANCELLED -> live again, tries and losses forgotten; how many were."""
     return db.many(_REARM, ids, pending, flags)
 
 
@@ -201,9 +220,19 @@ def unhold(db: Database, ids: list[int]) -> list[Fresh]:
     return [Fresh._make(r) for r in db.rows(_UNHOLD, db.ids(ids))]
 
 
-def mark(db: Database, ids: Column, states: Column) -> int:
-    """An ended run -> INVALID or DELETED."""
-    return db.many(_MARK, ids, states)
+def set_pending(db: Database, ids: Column, pending: Column) -> None:
+    """Live or held runs wait for so many inputs."""
+    db.many(_WAIT, ids, pending)
+
+
+def invalidate(db: Database, ids: list[int]) -> list[int]:
+    """COMPLETE, ERROR, SKIPPED or CANCELLED -> INVALID; those that were."""
+    return [r[0] for r in db.rows(_INVALIDATE, db.ids(ids))]
+
+
+def remove(db: Database, ids: list[int]) -> list[int]:
+    """COMPLETE, ERROR, SKIPPED, CANCELLED or INVALID -> DELETED; those that were."""
+    return [r[0] for r in db.rows(_DELETE, db.ids(ids))]
 
 
 def bump(db: Database, ids: Column, fences: Column, tried: Column, lost: Column) -> int:

@@ -23,7 +23,8 @@ create table hub (
 
 create table class (
   id {int} primary key, hub {int} not null, priority {int} not null, weight {real} not null,
-  cpus {real} not null, memory {int} not null, unique (hub, priority, weight, cpus, memory)) {strict};
+  cpus {real} not null, memory {int} not null) {strict};
+create index class_hub on class(hub);
 
 create table block (
   id {int} primary key, parent {int}, root {int} not null, scope {int} not null, hub {int} not null, state {int} not null,
@@ -35,6 +36,7 @@ create table block (
   flags {int} not null, cause {int}, t_open {real} not null, t_close {real}) {strict};
 create index block_owner on block(owner) where owner is not null;
 create index block_parent on block(parent) where parent is not null;
+create index block_stopping on block(id) where state = 1;
 
 create table delta (
   block {int} primary key, key {blob}, header {blob} not null, body {blob}, chunks {int} not null, sealed {int} not null,
@@ -57,7 +59,7 @@ create table edge (run {int} not null, port {int} not null, datum {int} not null
 create index edge_to on edge(datum);
 
 create table forward (
-  datum {int} primary key, target {int} not null, run {int} not null, port {int} not null) {strict};
+  datum {int} primary key, target {int} not null, run {int} not null, port {int} not null, open {int} not null) {strict};
 create index forward_target on forward(target);
 
 create table gather (
@@ -101,7 +103,7 @@ create table link (
   id {int} primary key, kind {int} not null, src {int} not null, dst {int} not null, who text not null, t {real} not null,
   retracted {real}) {strict};
 create table told (key text primary key, t {real} not null, answer {blob} not null) {norowid};
-create table supersede (old {int} primary key, new {int} not null) {strict};
+create table supersede (kind {int} not null, old {int} not null, new {int} not null, primary key (kind, old)) {norowid};
 """
 
 _V1_SQLITE = """
@@ -121,7 +123,8 @@ create table block_delta (
 
 _FIRST_ROWS = """
 insert into scope(id, name) values (1, 'local-default-default');
-insert into meta(name, value) values ('run', 0), ('datum', 0), ('block', 0), ('worker', 0), ('hub', 0), ('class', 0), ('memo', 0);
+insert into meta(name, value) values ('run', 0), ('datum', 0), ('block', 0), ('worker', 0), ('hub', 0), ('class', 0), ('memo', 0),
+  ('shares', 0);
 """
 
 MIGRATIONS: dict[int, dict[str, str]] = {

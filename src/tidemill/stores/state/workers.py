@@ -3,6 +3,7 @@ theirs and live by its heartbeat."""
 
 from typing import NamedTuple
 
+from tidemill.model.states import WORKER, WorkerState
 from tidemill.stores.state.database import Database, Row, Statement
 
 _INSERT = Statement(
@@ -10,9 +11,13 @@ _INSERT = Statement(
     "values (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _BEAT = Statement("update worker set seen = ?, deadline = ? where id = ? and state in (0, 1)")
-_STATE = Statement(
-    "update worker set state = ? where id in (select value from {ids}) and state in (0, 1, 2) returning id"
-)
+_STATE = {
+    state: Statement(
+        f"update worker set state = {int(state)} where id in (select value from {{ids}}) "
+        f"and state in ({', '.join(str(int(s)) for (s, _), to in WORKER.items() if to is state)}) returning id"
+    )
+    for state in (WorkerState.DRAINING, WorkerState.EXPIRED, WorkerState.GONE)
+}
 _ENGINES = Statement(
     "select id, parent, state, name, host, boot, space, pid, start, seen, deadline from worker "
     "where parent is null and state in (0, 1) order by id"
@@ -51,8 +56,8 @@ def beat(db: Database, worker: int, now: float, deadline: float) -> bool:
 
 
 def set_state(db: Database, ids: list[int], state: int) -> list[int]:
-    """Towards EXPIRED or GONE; those that changed."""
-    return [r[0] for r in db.rows(_STATE, state, db.ids(ids))]
+    """To DRAINING, EXPIRED or GONE; those that changed."""
+    return [r[0] for r in db.rows(_STATE[WorkerState(state)], db.ids(ids))]
 
 
 def engines(db: Database) -> list[Worker]:
