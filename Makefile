@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 ARGS =
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format docs bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo 'make test    run all tests (ARGS="-k sqlite -x" passes options to pytest)'
 	@echo 'make lint    check style, types and the import contract'
 	@echo 'make format  put every file into the house style'
+	@echo 'make docs    write the generated parts of the documentation'
 	@echo 'make bench   measure, and print tables (ARGS goes to bench/run.py)'
 	@echo 'make clean   remove the environment, caches, and the stores and results of the examples'
 
@@ -33,6 +34,10 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.states
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py $(ARGS)

@@ -42,7 +42,7 @@ merge = tm.command(
 )
 
 # What the command prints is the result.
-lines = tm.command("wc -l < {source}", name="lines", inputs={"source": tm.File}, stdout=str)
+lines = tm.command("wc -l < {source}", name="lines", inputs={"source": tm.File})
 
 
 @tm.task

@@ -29,7 +29,13 @@ def markdown(doc: str) -> str:
         items = list(_items(body))
         shown = "\n".join(f"* `{name}`: {text}" for name, text in items) if items else body
         parts.append(f"**{title}**\n\n{shown}")
-    return "\n\n".join(part for part in parts if part)
+    return _escaped("\n\n".join(part for part in parts if part))
+
+
+def _escaped(text: str) -> str:
+    """The text with angle brackets as Markdown wants them; code between backticks stays as it is."""
+    pieces = re.split(r"(`[^`\n]*`)", text)
+    return "".join(p if p.startswith("`") else p.replace("<", "&lt;").replace(">", "&gt;") for p in pieces)
 
 
 def _sections(doc: str) -> Iterator[tuple[str, list[str]]]:
@@ -114,11 +120,23 @@ def node_of(function: Callable[..., Any]) -> ast.FunctionDef:
     return node
 
 
+def fields_of(kind: type) -> list[str]:
+    """The annotated fields of a class, as written in the source."""
+    node = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(node, ast.ClassDef)
+    lines = []
+    for field in node.body:
+        if isinstance(field, ast.AnnAssign):
+            default = "" if field.value is None else f" = {ast.unparse(field.value)}"
+            lines.append(f"{ast.unparse(field.target)}: {_type(field.annotation)}{default}".replace("'", '"'))
+    return lines
+
+
 def _call(node: ast.FunctionDef) -> str:
     parameters = _parameters(node.args)
     if parameters and parameters[0] in {"self", "cls"}:
         del parameters[0]
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+    returns = f" -> {_type(node.returns)}" if node.returns is not None else ""
     line = f"{node.name}({', '.join(parameters)}){returns}".replace("'", '"')
     if len(line) <= WIDTH:
         return line
@@ -151,5 +169,12 @@ def _parameters(args: ast.arguments) -> list[str]:
 def _parameter(arg: ast.arg, default: ast.expr | None) -> str:
     if arg.annotation is None:
         return arg.arg if default is None else f"{arg.arg}={ast.unparse(default)}"
-    text = f"{arg.arg}: {ast.unparse(arg.annotation)}"
+    text = f"{arg.arg}: {_type(arg.annotation)}"
     return text if default is None else f"{text} = {ast.unparse(default)}"
+
+
+def _type(annotation: ast.expr) -> str:
+    """An annotation; one in quotes without them."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return annotation.value
+    return ast.unparse(annotation)

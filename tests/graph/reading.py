@@ -42,7 +42,7 @@ def runs_of(plan: tm.Plan) -> list[Run]:
     found = []
     for chunk in plan.chunks():
         for row, args in enumerate(chunk.args):
-            edges = [i for i, run in enumerate(chunk.edge_run) if run == chunk.first + row]
+            edges = [i for i, run in enumerate(chunk.edge_run) if run == row]
             found.append(
                 Run(
                     names[at(chunk.task, row)],

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from tidemill.launchers import processes
-from tidemill.launchers.local import LocalPool, LocalWorker
-from tidemill.model.protocol import Setup
+from tidemill.launchers.local import ALIVE, LocalPool, LocalWorker
+from tidemill.launchers.reaping import reap_orphans
+from tidemill.model import values
+from tidemill.model.protocol import Claimed, Hello, Setup, Work, decode_to_engine, encode
+from tidemill.model.spec import encode_spec
 from tidemill.model.states import Reason
 from tidemill.testing.workers import FakeEngine, command_spec, python_spec, wait_gone
 from tidemill.workers import identity
+from tidemill.workers.wire import Channel
 
 SAMPLES = str(Path(__file__).parent.parent / "workers")
 
@@ -81,6 +86,11 @@ def test_a_signal_from_outside_is_the_workers_death_and_not_the_runs_fault(fresh
     assert fresh.pool.workers[0].started() is None
 
 
+def test_an_executor_that_cannot_go_on_does_not_blame_the_run(fresh: FakeEngine) -> None:
+    fresh.send([fresh.claim(sample(fresh, "sabotage"))])
+    assert died(fresh) == (Reason.WORKER_DIED, "the worker could not go on")
+
+
 def test_the_sentinel_tells_the_end_too(fresh: FakeEngine) -> None:
     worker = fresh.pool.workers[0]
     assert select.select([worker.sentinel], [], [], 0)[0] == []
@@ -118,13 +128,29 @@ def test_killing_reaches_processes_that_left_the_group(fresh: FakeEngine, tmp_pa
     wait_gone([pid])
 
 
+def test_killing_reaches_processes_that_have_lost_their_parent(fresh: FakeEngine, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    os.mkfifo(marker)
+    os.mkfifo(f"{marker}.never")
+    orphan = (
+        "import os, signal; os.fork() and os._exit(0); os.setpgid(0, 0); "
+        f"open({str(marker)!r}, 'w').write(str(os.getpid())); signal.pause()"
+    )
+    fresh.send([fresh.claim(fresh.task(command_spec(f'{sys.executable} -c "{orphan}"; cat {marker}.never')))])
+    pid = int(marker.read_text())
+    assert os.getpgid(pid) != os.getsid(pid) == fresh.pool.workers[0].pid
+    fresh.pool.workers[0].kill()
+    died(fresh)
+    wait_gone([pid])
+
+
 def test_memory_is_that_of_the_whole_tree(fresh: FakeEngine, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     os.mkfifo(marker)
+    os.mkfifo(f"{marker}.in")
     before = fresh.pool.sample_memory()
     program = f"x = bytearray(150_000_000); open('{marker}', 'w').close(); input()"
     fresh.send([fresh.claim(fresh.task(command_spec(f'{sys.executable} -c "{program}" < {marker}.in')))])
-    os.mkfifo(f"{marker}.in")
     held = os.open(f"{marker}.in", os.O_RDWR)
     marker.read_text()
     assert fresh.pool.sample_memory()[0] - before[0] > 150_000_000
@@ -161,7 +187,7 @@ def test_an_interpreter_that_does_not_come_up_says_why(tmp_path: Path) -> None:
     worker = pool.workers[0]
     while worker.channel.receive() is not None:
         select.select([worker.channel], [], [], 60)
-    assert worker.exit_reason() == (Reason.EXIT_CODE, "exit code 1")
+    assert worker.exit_reason() == (Reason.WORKER_DIED, "the worker could not go on")
     assert b"/no/such/index" in worker.startup_log() + worker.log_tail(10_000)
     pool.stop()
 
@@ -176,17 +202,20 @@ def test_an_interpreter_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
 HOST = """
 import os, sys
 from pathlib import Path
-from tidemill.testing.workers import FakeEngine, python_spec
+from tidemill.testing.workers import FakeEngine, command_spec, python_spec
 
 engine = FakeEngine(Path(sys.argv[1]), path=[sys.argv[2]])
 engine.__enter__()
-engine.send([engine.claim(engine.task(python_spec(sys.argv[3], ["marker"], module="samples")), sys.argv[4])])
+if sys.argv[3] == "shell":
+    engine.send([engine.claim(engine.task(command_spec(sys.argv[4])))])
+else:
+    engine.send([engine.claim(engine.task(python_spec(sys.argv[3], ["marker"], module="samples")), sys.argv[4])])
 print(engine.pool.workers[0].pid, flush=True)
 engine.wait(lambda: False)
 """
 
 
-def host(directory: Path, function: str, marker: Path) -> subprocess.Popen[str]:
+def host(directory: Path, function: str, marker: object) -> subprocess.Popen[str]:
     """Another process that runs a pool and one run in it."""
     command = [sys.executable, "-c", HOST, str(directory), SAMPLES, function, str(marker)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -209,6 +238,42 @@ def test_an_executor_dies_with_its_host_even_while_user_code_keeps_the_interpret
         marker.read_text()
         engine.kill()
     wait_gone([pid])
+
+
+def test_what_a_command_has_detached_is_found_when_the_dead_engine_is_cleared_up(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    os.mkfifo(marker)
+    script = f"setsid sh -c 'echo $$ > {marker}; sleep 1000; true' & wait"
+    with host(tmp_path / "own", "shell", script) as engine:
+        assert engine.stdout is not None
+        executor = int(engine.stdout.readline())
+        detached = int(marker.read_text())
+        record = identity.identity(executor)
+        engine.kill()
+    wait_gone([executor])
+    assert detached in processes.table()
+    assert reap_orphans([record], tmp_path / "own" / "run" / ALIVE)
+    wait_gone([detached])
+
+
+def test_an_executor_with_nothing_but_a_socket_dies_with_its_host_too(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    index, hanging = tmp_path / "index", Hanging(tmp_path)
+    index.write_bytes(bytes(24))
+    command = [sys.executable, "-m", "tidemill.workers.executor", str(theirs.fileno())]
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+        theirs.close()
+        channel = Channel(ours)
+        spec = encode_spec(python_spec("hang", ["marker"], module="samples"))
+        setup = Setup(7, str(tmp_path / "objects"), str(tmp_path / "work"), str(index), [SAMPLES])
+        channel.send_all(encode(setup))
+        channel.send_all(encode(Work([Claimed(1, 1, 1, values.encode([str(hanging.marker)]))], [(1, spec)])))
+        pids = hanging.pids()
+        [hello] = channel.wait() or []
+        assert decode_to_engine(hello) == Hello(7, process.pid)
+        assert os.getpgid(process.pid) == process.pid == pids[0]
+        channel.close()
+    wait_gone(pids)
 
 
 def test_executors_do_not_hear_the_terminal(fresh: FakeEngine) -> None:

@@ -317,7 +317,7 @@ def test_arrays_of_objects_are_pickled() -> None:
         pathlib,
         Model,
     ],
-    ids=lambda v: repr(v)[:30],
+    ids=lambda v: type(v).__name__,
 )
 def test_objects_are_stored_by_name_and_fields(value: object) -> None:
     data = encode(value)

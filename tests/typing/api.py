@@ -1,12 +1,12 @@
 """How the public API looks to a type checker. mypy checks this file with the rest; what it must refuse is marked so.
 
 A call of a task has the type of what the function returns, because that is what its result is good for. A sweep has the
-type of one of its values. So plain wiring is checked as the plain Python that it looks like; where a sweep's results stand
+type of one of its values. So wiring is checked as the plain Python that it looks like; where a sweep's results stand
 for a list, a second signature of every task admits them.
 """
 
 from collections.abc import Sequence
-from typing import assert_type
+from typing import Any, assert_type
 
 import tidemill.graph as tm
 
@@ -57,8 +57,9 @@ def gathering(symbol: str = "Cu") -> dict[str, float]:
 
 @tm.workflow
 def several_outputs(n: int) -> int:
-    quotient, remainder = divide(n, 7)
-    assert_type(quotient, int)
+    both = divide(n, 7)
+    quotient, remainder = both
+    assert_type(both.quotient, Any)
     x, y = tm.zip([1, 2], [3.0, 4.0])
     assert_type(x, int)
     assert_type(energy("Cu", y), float)
@@ -90,5 +91,7 @@ def main() -> None:
     assert_type(several_outputs(30).run(), int)
     assert_type(gathering(tm.sweep(["Al", "Cu"])).run(), dict[str, float])
     assert_type(energy.fn("Cu", 1.0), float)
+    assert_type(energy.call("Cu", 1.0).after(energy("Al", 1.0)).run(), Any)
+    assert_type(energy.call("Cu", 1.0).run(), float)
     count = tm.command("wc -l {src}", inputs={"src": tm.File}, stdout="n")
     count("README.md")

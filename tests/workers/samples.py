@@ -6,6 +6,7 @@ import ctypes
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,10 @@ def unstorable() -> Any:
     return (n for n in range(3))
 
 
+def half_storable(path: str) -> Any:
+    return [Path(path), unstorable()]
+
+
 # ------------------------------------------------------------------------------------------------------------- printing
 
 
@@ -100,6 +105,14 @@ def leave(code: int) -> NoReturn:
 
 def interrupt() -> NoReturn:
     raise KeyboardInterrupt
+
+
+def ramble(size: int) -> NoReturn:
+    raise ValueError("x" * size + "\nthe end")
+
+
+def remove_directory() -> None:
+    Path.cwd().rmdir()
 
 
 def exhaust() -> NoReturn:
@@ -150,6 +163,13 @@ def hold_lock(marker: str) -> None:
     """Say into a pipe that it has begun, and keep the interpreter busy in C code that lets no other thread run."""
     Path(marker).write_text("begun")
     re.match("(a|aa)+$", "a" * 200 + "b")
+
+
+def sabotage() -> None:
+    """Put a file where the executor needs its directory."""
+    area = Path.cwd().parent
+    shutil.rmtree(area)
+    area.touch()
 
 
 # ---------------------------------------------------------------------------------------------------------------- files

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tidemill.model.protocol import Input as Resolved
 from tidemill.model.states import Reason
+from tidemill.model.values import Input
 from tidemill.testing.workers import FakeEngine, python_spec
 
 TASK = '''
@@ -208,6 +210,39 @@ def test_code_edited_between_two_submissions_is_loaded_again(tmp_path: Path, kin
             assert engine.value(engine.run(task)) == mark
         old = engine.task(python_spec("one", code=b"a" * 32, **where))
         fails(engine.run(old), Reason.CODE_CHANGED)
+
+
+def test_tasks_of_unchanged_modules_follow_when_the_project_is_loaded_again(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    write(
+        project / "kinds.py",
+        """
+        from dataclasses import dataclass
+
+        @dataclass
+        class Kind:
+            x: int
+
+        make = Task(lambda: Kind(1), "m")
+        check = Task(lambda kind: isinstance(kind, Kind), "c")
+        """,
+        task=True,
+    )
+    with FakeEngine(tmp_path / "own", path=[str(project)]) as engine:
+        make = engine.task(python_spec("make", code=b"m" * 32, module="kinds"))
+        check = engine.task(python_spec("check", ["kind"], code=b"c" * 32, module="kinds"))
+
+        def checked() -> bool:
+            made = engine.run(make).outs[0]
+            return engine.value(engine.run(check, Input(0), inputs=[Resolved(made.value, made.digest)])) is True
+
+        assert checked()
+        write(project / "other.py", 'one = Task(lambda: 1, "a")', task=True)
+        assert engine.value(engine.run(engine.task(python_spec("one", code=b"a" * 32, module="other")))) == 1
+        write(project / "other.py", 'one = Task(lambda: 2, "b")', task=True)
+        assert engine.value(engine.run(engine.task(python_spec("one", code=b"b" * 32, module="other")))) == 2
+        assert checked()
 
 
 def test_installed_packages_are_not_loaded_again(fresh: FakeEngine, tmp_path: Path) -> None:

@@ -9,21 +9,25 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from tidemill.model import errors, session
 from tidemill.model.errors import EngineLostError, StoreBusyError, TidemillError
-from tidemill.server.addresses import Place
+from tidemill.server.addresses import Place, reachable
 from tidemill.workers.wire import Channel
 
 _ERRORS: dict[str, type[TidemillError]] = {
-    kind.code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, TidemillError) and kind.__init__ is TidemillError.__init__
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TidemillError)
 }
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 """Seconds in which another process that serves the store must answer."""
+_AGAIN = 0.02
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _BOOT = "import sys; sys.path.insert(0, {!r}); from tidemill.server.main import main; sys.exit(main({!r}))"
+
+_started: list[subprocess.Popen[bytes]] = []
+"""Servers started here, until they have ended and are collected."""
 
 
 class Connection:
@@ -35,7 +39,6 @@ class Connection:
         path: `sys.path` entries that the tasks need.
 
     Raises:
-        TidemillError: what the server answered, under its own code.
         StoreBusyError: another process holds the store and does not answer.
     """
 
@@ -43,31 +46,49 @@ class Connection:
         self._place = place
         self._messages: deque[session.ToClient] = deque()
         self._attach = session.Attach(session.VERSION, workers, path, os.getcwd())
-        self._channel = self._connect() or self._spawn()
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
         self._number = 0
+        self._deadline = time.monotonic() + _PATIENCE
+        self._reach()
+
+    # ------------------------------------------------------------------------------------------------- finding it
+
+    def _reach(self) -> None:
+        found = self._connect()
+        self._own = found is None
+        self._channel = found or self._spawn()
         self.send(self._attach)
 
     def _connect(self) -> Channel | None:
         if not self._place.alone:
             return None
         sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(_PATIENCE)
         try:
-            sock.connect(self._place.socket)
+            with reachable(self._place.socket) as address:
+                sock.connect(address)
+        except TimeoutError:
+            sock.close()
+            raise self._busy() from None
         except OSError:
             sock.close()
             return None
+        sock.settimeout(None)
         return Channel(sock)
 
     def _spawn(self) -> Channel:
+        _started[:] = [one for one in _started if one.poll() is None]
         ours, theirs = socket.socketpair()
         argv = ["tidemill", self._place.state, self._place.objects, str(theirs.fileno())]
         with theirs:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BOOT.format(_ROOT, argv)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+        _started.append(process)
         return Channel(ours)
 
     def welcome(self) -> session.Welcome:
@@ -75,34 +96,41 @@ class Connection:
 
         Raises:
             StoreBusyError: another process holds the store and does not answer.
-            TidemillError: it cannot be served.
+            TidemillError: it cannot be served; the error that the server met.
         """
-        deadline = time.monotonic() + _PATIENCE
         while True:
+            # who was started here has all the time it needs: if it dies, the connection ends
+            left = None if self._own else self._deadline - time.monotonic()
             try:
-                message = self.receive()
+                message = self.receive(left)
             except EngineLostError:
-                # a server found by its socket may just be ending, and one started here may have lost the race for the lock
-                if time.monotonic() > deadline or not self._place.alone:
+                # a server found by its socket may just be ending
+                if self._own:
                     raise
                 self._again()
                 continue
             if isinstance(message, session.Welcome):
                 return message
             if isinstance(message, session.Busy):
-                if time.monotonic() > deadline:
-                    raise StoreBusyError(
-                        f"another process serves the store {self._place.directory} and does not answer",
-                        hint="it may be stopped, or on another machine; wait for it, or end it",
-                    )
                 self._again()
+            elif message is None and left is not None and time.monotonic() > self._deadline:
+                raise self._busy()
 
     def _again(self) -> None:
         """Somebody else serves the store: talk to them, or take over when they have just ended."""
         self._channel.close()
-        time.sleep(0.02)
-        self._channel = self._connect() or self._spawn()
-        self.send(self._attach)
+        if time.monotonic() > self._deadline:
+            raise self._busy()
+        time.sleep(_AGAIN)
+        self._reach()
+
+    def _busy(self) -> StoreBusyError:
+        return StoreBusyError(
+            f"another process serves the store {self._place.directory} and does not answer",
+            hint="it may be stopped, or on another machine; wait for it, or end it",
+        )
+
+    # ------------------------------------------------------------------------------------------------- talking
 
     @property
     def sending(self) -> bool:
@@ -117,8 +145,12 @@ class Connection:
         self._number += 1
         return self._number
 
+    def wake(self) -> None:
+        """Let `receive` return. The only thing that a signal handler or another thread may do."""
+        self._waker.send(b"!", socket.MSG_DONTWAIT)
+
     def receive(self, timeout: float | None = None) -> session.ToClient | None:
-        """The next message; None when `timeout` seconds have passed.
+        """The next message; None when `timeout` seconds have passed or after `wake`.
 
         Raises:
             EngineLostError: the server ended.
@@ -127,7 +159,7 @@ class Connection:
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._messages:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._pump(left) and left is not None and left <= 0:
+            if not self._pump(left):
                 return None
         message = self._messages.popleft()
         if isinstance(message, session.Reply) and message.number == 0 and message.code:
@@ -135,21 +167,32 @@ class Connection:
         return message
 
     def _pump(self, timeout: float | None) -> bool:
-        """Send and receive what can be; whether anything came."""
-        want = [self._channel] if self._channel.wants_write else []
-        readable, writable, _ = select.select([self._channel], want, [], timeout)
+        """Send and receive what can be; False if nothing happened in time, or somebody called `wake`."""
+        watched: list[Channel | socket.socket] = [self._channel, self._woken]
+        readable, writable, _ = select.select(watched, watched[: self._channel.wants_write], [], timeout)
         if writable:
             self._channel.flush()
-        if not readable:
-            return bool(writable)
+        if self._channel in readable:
+            self._read()
+        if self._woken in readable:
+            self._woken.recv(4096)
+            return False
+        return bool(readable or writable)
+
+    def _read(self) -> None:
         frames = self._channel.receive()
         if frames is None:
             raise EngineLostError(
                 "the engine of this store ended unexpectedly",
                 hint="run the same command again: it carries on where it was",
             )
-        self._messages.extend(session.decode_to_client(f) for f in frames)
-        return True
+        try:
+            self._messages.extend(session.decode_to_client(f) for f in frames)
+        except msgspec.MsgspecError as error:
+            raise EngineLostError(
+                f"the engine of this store is another version of Tidemill: {error}",
+                hint="wait until the running engine has ended",
+            ) from error
 
     def ask(self, name: str, **args: object) -> object:
         """A control command and its result.
@@ -162,10 +205,15 @@ class Connection:
         return self.wait_for(lambda m: isinstance(m, session.Reply) and m.number == number)
 
     def wait_for(self, wanted: Callable[[session.ToClient], bool]) -> object:
-        """Skip messages until one is wanted; the result of a reply, else the message."""
+        """Skip messages until one is wanted; the result of a reply, else the message.
+
+        Raises:
+            TidemillError: a reply says that something cannot be done.
+        """
         while True:
             message = self.receive()
-            assert message is not None
+            if message is None:
+                continue
             if isinstance(message, session.Reply) and message.code:
                 raise error_of(message)
             if wanted(message):
@@ -174,9 +222,13 @@ class Connection:
     def close(self) -> None:
         """Say goodbye without waiting."""
         self._channel.close()
+        self._woken.close()
+        self._waker.close()
 
 
 def error_of(reply: session.Reply) -> TidemillError:
     """The error that a reply stands for."""
     kind = _ERRORS.get(reply.code, TidemillError)
-    return kind(reply.message, hint=reply.hint)
+    error = kind.__new__(kind, reply.message)
+    TidemillError.__init__(error, reply.message, hint=reply.hint)
+    return error

@@ -68,7 +68,7 @@ def duration(seconds: float) -> str:
 
 
 def ended(row: TaskProgress) -> int:
-    """Runs of a task that have ended, however."""
+    """Runs of a task that have ended, however. Those reused are among those done."""
     return row.done + row.failed + row.skipped + row.cancelled
 
 

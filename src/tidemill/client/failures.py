@@ -4,9 +4,9 @@ import msgspec
 
 from tidemill.model.errors import RunFailedError
 from tidemill.model.protocol import Failure
+from tidemill.model.spec import decode_spec
 from tidemill.stores.state import attempts, blocks, runs, tasks
 from tidemill.stores.state.database import Database
-from tidemill.model.spec import decode_spec
 
 SHOWN = 3
 LOG_LINES = 10

@@ -12,7 +12,7 @@ from typing import Any
 from tidemill.client import display, failures
 from tidemill.client.connection import Connection
 from tidemill.client.results import Reader
-from tidemill.client.submission import Submission, interruptible
+from tidemill.client.submission import Submission
 from tidemill.graph.plan import Plan, build
 from tidemill.model.errors import RunCancelledError, UsageError
 from tidemill.model.states import BlockState
@@ -139,7 +139,7 @@ def _follow(submission: Submission, plan: Plan, shown: display.Display) -> Block
         submission.detach(now=times > 1)
 
     try:
-        with interruptible(pressed):
+        with submission.interruptible(pressed):
             submission.send(plan)
             state = submission.wait()
     except BaseException:

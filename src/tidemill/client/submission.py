@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Protocol
@@ -46,6 +47,8 @@ class Submission:
         self.state: BlockState | None = None
         self._stored = 0
         self._gone = False
+        self._presses: deque[int] = deque()
+        self._act: Callable[[int], None] = lambda _: None
         self.leaving = False
 
     def begin(self, plan: Plan, options: int) -> None:
@@ -57,7 +60,9 @@ class Submission:
         number = self._connection.next_number()
         header = delta.encode(plan.header)
         self._connection.send(session.Begin(number, plan.key, plan.name, header, options))
-        begun = self._connection.wait_for(lambda m: isinstance(m, (session.Begun, session.Reply)) and m.number == number)
+        begun = self._connection.wait_for(
+            lambda m: isinstance(m, (session.Begun, session.Reply)) and m.number == number
+        )
         assert isinstance(begun, session.Begun)
         self.block, self.resumed, self._stored = begun.block, begun.resumed, begun.chunks
         self._begun = begun
@@ -86,8 +91,9 @@ class Submission:
             if self._over():
                 return
             self._connection.send(session.Part(self.block, seq, found, body))
+            self._take(0.0)
             while self._connection.sending and not self._over():
-                self._take(0.05)
+                self._take(None)
         self._connection.send(session.Seal(self.block))
 
     def _over(self) -> bool:
@@ -109,8 +115,36 @@ class Submission:
         self.leaving = True
         self._connection.send(session.Detach(now))
 
+    @contextlib.contextmanager
+    def interruptible(self, act: Callable[[int], None]) -> Iterator[None]:
+        """While the block runs, Ctrl-C calls `act` with how often it was pressed, instead of raising.
+
+        Only in the main thread. The signal may come at any point of the program, so its handler only takes note of it;
+        `act` is called between two messages and may use the submission.
+        """
+        self._act = act
+        times = 0
+
+        def handler(_signal: int, _frame: FrameType | None) -> None:
+            nonlocal times
+            times += 1
+            self._presses.append(times)
+            self._connection.wake()
+
+        try:
+            before = signal.signal(signal.SIGINT, handler)
+        except ValueError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
     def _take(self, timeout: float | None) -> bool:
         message = self._connection.receive(timeout)
+        while self._presses:
+            self._act(self._presses.popleft())
         if message is None:
             return False
         if isinstance(message, session.Stored):
@@ -124,24 +158,3 @@ class Submission:
         elif isinstance(message, session.Gone):
             self._gone = True
         return True
-
-
-@contextlib.contextmanager
-def interruptible(act: Callable[[int], None]) -> Iterator[None]:
-    """While the block runs, Ctrl-C calls `act` with how often it was pressed, instead of raising. Only in the main thread."""
-    presses = 0
-
-    def handler(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal presses
-        presses += 1
-        act(presses)
-
-    try:
-        before = signal.signal(signal.SIGINT, handler)
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

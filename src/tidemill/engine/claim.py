@@ -2,19 +2,23 @@
 
 import random
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from tidemill.engine import flags, reuse
+from tidemill.engine import flags, keys, restore, reuse, stand
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import Ready, Turn
 from tidemill.model.delta import RunFlag
-from tidemill.model.digest import SIZE, digest
 from tidemill.model.events import Kind
 from tidemill.model.protocol import Claimed, Input
 from tidemill.model.states import DatumState
-from tidemill.stores.state import classes, data, leases, runs
+from tidemill.stores.state import classes, data, leases, runs, workers
 from tidemill.stores.state.classes import Class
 from tidemill.stores.state.data import InputRow
+from tidemill.stores.state.database import Database
 from tidemill.stores.state.runs import Candidate
+
+if TYPE_CHECKING:
+    from tidemill.engine.engine import Engine
 
 Room = Callable[[Class, int], int]
 """How many of the runs of a class that stand ready (the second argument) a worker may take now; 0 where it does not fit."""
@@ -22,7 +26,8 @@ Room = Callable[[Class, int], int]
 MANY = 1 << 30
 """Stands for a number of ready runs that is not known, because other engines add to it."""
 
-_NOTHING = bytes(SIZE)
+Inputs = dict[int, list[InputRow]]
+Sources = dict[int, data.Datum]
 
 
 def claim(turn: Turn, worker: int, room: Room) -> list[Claimed]:
@@ -60,23 +65,25 @@ def _choose(turn: Turn, room: Room) -> list[tuple[int, int]]:
     hubs = {engine.classes[c].hub for c in fitting}
     if len(hubs) > 1:
         order = sorted(hubs)
-        hub = random.choices(order, [engine.hubs[h].weight for h in order])[0]
+        hub = _pick(engine.random, order, [engine.hubs[h].weight for h in order])
         fitting = {c: n for c, n in fitting.items() if engine.classes[c].hub == hub}
     top = max(engine.classes[c].priority for c in fitting)
     fitting = {c: n for c, n in fitting.items() if engine.classes[c].priority == top}
-    return _draw(fitting, {c: engine.classes[c].weight * counts[c] for c in fitting})
+    return _draw(engine.random, fitting, {c: engine.classes[c].weight * counts[c] for c in fitting})
 
 
-def _draw(fitting: dict[int, int], weights: dict[int, float]) -> list[tuple[int, int]]:
+def _pick(draw: random.Random, order: list[int], weights: list[float]) -> int:
+    """One of `order`, by weight; the first if nobody has any."""
+    return draw.choices(order, weights)[0] if sum(weights) > 0 else order[0]
+
+
+def _draw(draw: random.Random, fitting: dict[int, int], weights: dict[int, float]) -> list[tuple[int, int]]:
     """Shares of one claim: the first class drawn decides its size, the rest is drawn by weight × count."""
     order = sorted(fitting)
     scale = [weights[c] for c in order]
-    if sum(scale) <= 0:
-        return [(order[0], fitting[order[0]])]
-    first = random.choices(order, scale)[0]
-    n = fitting[first]
+    n = fitting[_pick(draw, order, scale)]
     drawn: dict[int, int] = {}
-    for c in random.choices(order, scale, k=n):
+    for c in draw.choices(order, scale, k=n) if sum(scale) > 0 else order[:1] * n:
         drawn[c] = drawn.get(c, 0) + 1
     return [(c, min(k, fitting[c])) for c, k in sorted(drawn.items())]
 
@@ -91,8 +98,10 @@ def _take(turn: Turn, cls: int, n: int) -> list[int]:
         del hot[:n]
     else:
         ids = classes.take(turn.db, cls, n)
-        left = engine.ready[cls] - len(ids) if engine.alone else 1
-        engine.ready[cls] = left if len(ids) == n else 0
+        if len(ids) < n:
+            engine.ready[cls] = 0
+        else:
+            stand.taken(turn, cls, n)
         missing = n - len(ids)
         if missing and hot:
             hot.sort()
@@ -105,12 +114,17 @@ def _lease(turn: Turn, worker: int, rows: list[Candidate]) -> list[Claimed]:
     engine = turn.engine
     several = [r.id for r in rows if r.flags & flags.SEVERAL_HUBS]
     if several:
-        _leave_other_hubs(turn, several)
+        gone = _leave_other_hubs(turn, several)
+        rows = [r for r in rows if r.id not in gone]
     fed = [r.id for r in rows if r.flags & flags.HAS_INPUTS]
-    inputs = _inputs(turn, fed) if fed else {}
-    keys = [_key(r, inputs) for r in rows]
-    if any(engine.classes[r.cls].hub in engine.stale_hubs for r in rows):
-        rows, keys = _look_again(turn, rows, keys)
+    inputs, sources = _inputs(turn.db, fed) if fed else ({}, {})
+    lost = _unavailable(inputs, sources) if inputs else set()
+    if lost:
+        restore.ask(turn, sorted(lost))
+        rows = [r for r in rows if r.id not in lost]
+    found = [_key(r, inputs) for r in rows]
+    if engine.stale_hubs and any(engine.classes[r.cls].hub in engine.stale_hubs for r in rows):
+        rows, found = _look_again(turn, rows, found)
     if not rows:
         return []
     fences = [r.attempt + 1 for r in rows]
@@ -120,40 +134,65 @@ def _lease(turn: Turn, worker: int, rows: list[Candidate]) -> list[Claimed]:
     turn.event(Kind.CLAIMED, ids, actor=worker)
     flight = engine.flight
     claimed: list[Claimed] = []
-    for r, fence, key in zip(rows, fences, keys, strict=True):
+    for r, fence, key in zip(rows, fences, found, strict=True):
         flight[r.id] = Leased(fence, worker, r.task, r.block, r.out, r.cls, key, r.flags, r.tries, r.losses)
         claimed.append(
-            Claimed(r.id, fence, r.task, r.args, _messages(turn, inputs[r.id]))
+            Claimed(r.id, fence, r.task, r.args, _messages(inputs[r.id], sources))
             if r.id in inputs
             else Claimed(r.id, fence, r.task, r.args)
         )
     return claimed
 
 
-def _inputs(turn: Turn, ids: list[int]) -> dict[int, list[InputRow]]:
-    found: dict[int, list[InputRow]] = {}
-    for row in data.inputs(turn.db, ids):
-        found.setdefault(row.run, []).append(row)
-    return found
+def leased(engine: "Engine") -> dict[int, Leased]:
+    """What the rows say of the leases that this engine gave: for an engine whose memory cannot be trusted any more."""
+    if not engine.id:
+        return {}
+    db = engine.db
+    mine = [w.id for w in workers.executors(db, [engine.id])]
+    held = {run: (fence, worker) for run, fence, worker, _ in leases.of_workers(db, mine)}
+    rows = runs.for_claim(db, list(held))
+    inputs, _ = _inputs(db, [r.id for r in rows if r.flags & flags.HAS_INPUTS])
+    return {
+        r.id: Leased(*held[r.id], r.task, r.block, r.out, r.cls, _key(r, inputs), r.flags, r.tries, r.losses)
+        for r in rows
+    }
 
 
-def _key(row: Candidate, inputs: dict[int, list[InputRow]]) -> bytes:
+def _inputs(db: Database, ids: list[int]) -> tuple[Inputs, Sources]:
+    """The ended inputs of runs, and the data that hold the values of those that are aliases."""
+    inputs: Inputs = {}
+    aliased: set[int] = set()
+    for row in data.inputs(db, ids):
+        inputs.setdefault(row.run, []).append(row)
+        if row.src and row.kind == data.VALUE and row.value is None:
+            aliased.add(row.src)
+    return inputs, data.get(db, sorted(aliased)) if aliased else {}
+
+
+def _unavailable(inputs: Inputs, sources: Sources) -> set[int]:
+    """Runs with an input that once was there and is not any more."""
+    return {
+        row.run
+        for rows in inputs.values()
+        for row in rows
+        if row.state in data.GONE or (row.src in sources and sources[row.src].state in data.GONE)
+    }
+
+
+def _key(row: Candidate, inputs: Inputs) -> bytes:
     mine = inputs.get(row.id)
-    if not mine:
-        return bytes(row.key)
-    return digest(row.key + b"".join([i.digest or _NOTHING for i in mine]))
+    return keys.final_key(row.key, row.flags, mine) if mine else bytes(row.key)
 
 
-def _messages(turn: Turn, rows: list[InputRow]) -> list[Input]:
+def _messages(rows: list[InputRow], sources: Sources) -> list[Input]:
     """Inputs by port; a port whose datum has no value (yet) is empty."""
-    aliased = [r.src for r in rows if r.src and r.kind == data.VALUE and r.value is None]
-    sources = data.get(turn.db, aliased) if aliased else {}
     made = {r.port: _message(r, sources) for r in rows}
     last = max(made)
     return [made.get(p) or Input(None, b"") for p in range(last + 1)]
 
 
-def _message(row: InputRow, sources: dict[int, data.Datum]) -> Input:
+def _message(row: InputRow, sources: Sources) -> Input:
     if row.state != DatumState.COMPLETE:
         return Input(None, b"")
     assert row.digest is not None
@@ -165,27 +204,25 @@ def _message(row: InputRow, sources: dict[int, data.Datum]) -> Input:
     return Input(value, row.digest, row.size)
 
 
-def _leave_other_hubs(turn: Turn, several: list[int]) -> None:
-    """Runs that stand in several classes were taken from one: take them off the others."""
-    pairs = classes.actions(turn.db, several)
+def _leave_other_hubs(turn: Turn, several: list[int]) -> set[int]:
+    """Runs that stand in several classes were taken from one: take them off the others. Those that another engine took from
+    another class at the same time."""
+    runs.lock(turn.db, several)
+    gone = set(leases.current(turn.db, several))
     rows = runs.get(turn.db, several)
-    pairs += [(r, rows[r].cls) for r in several]
-    for run, cls in pairs:
-        if classes.drop(turn.db, [cls], [run]):
-            turn.engine.ready[cls] -= 1
-        elif run in (hot := turn.hot.get(cls, [])):
-            hot.remove(run)
+    stand.drop(turn, [rows[r] for r in several if r not in gone])
+    return gone
 
 
-def _look_again(turn: Turn, rows: list[Candidate], keys: list[bytes]) -> tuple[list[Candidate], list[bytes]]:
+def _look_again(turn: Turn, rows: list[Candidate], found: list[bytes]) -> tuple[list[Candidate], list[bytes]]:
     """A hub that was suspended comes back: what has become known meanwhile is reused instead of executed."""
     aside = RunFlag.NO_CACHE | flags.FORCED
-    ready = [Ready(r.id, k, r.cls, r.flags, r.task, True) for r, k in zip(rows, keys, strict=True)]
+    ready = [Ready(r.id, k, r.cls, r.flags, r.task, True) for r, k in zip(rows, found, strict=True)]
     known = turn.engine.index.lookup(turn.db, [r.key for r in ready if not r.flags & aside])
     hits = [r for r in ready if not r.flags & aside and r.key in known]
     if not hits:
-        return rows, keys
+        return rows, found
     reuse.settle_known(turn, hits, [r.key for r in hits])
     gone = {r.id for r in hits}
-    left = [(r, k) for r, k in zip(rows, keys, strict=True) if r.id not in gone]
+    left = [(r, k) for r, k in zip(rows, found, strict=True) if r.id not in gone]
     return [r for r, _ in left], [k for _, k in left]

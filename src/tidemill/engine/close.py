@@ -22,14 +22,15 @@ def count(turn: Turn, changes: dict[int, list[int]]) -> None:
 
 def fold(turn: Turn) -> None:
     """PostgreSQL: fold the counter changes of all engines, and close what has nothing open any more."""
-    close_finished(turn, blocks.fold(turn.db))
+    rows = blocks.fold(turn.db)
+    turn.engine.unfolded = rows is None
+    if rows:
+        close_finished(turn, rows)
 
 
 def close_finished(turn: Turn, rows: list[Counted]) -> None:
     """Close blocks whose open count is zero; each counts in its parent."""
     for row in rows:
-        if row.failed and row.flags & blocks.STOP_ON_FAILURE and row.state == BlockState.OPEN and row.open > 0:
-            turn.stop.append(row.id)
         if row.open == 0 and row.state in (BlockState.OPEN, BlockState.CLOSING):
             _close(turn, row)
 

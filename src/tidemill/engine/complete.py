@@ -10,6 +10,7 @@ import msgspec
 from tidemill.engine import flags, grow, retry
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import DONE, Turn
+from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
 from tidemill.model.protocol import Outcome
 from tidemill.model.states import AttemptState, RunState
@@ -108,22 +109,31 @@ def _succeed(turn: Turn, worker: int, good: list[Taken]) -> None:
     changed = runs.complete(turn.db, ids, [o.fence for o, _ in good], keys, bits)
     assert changed == len(good), "a leased run was not running"
     _write_outputs(turn, [t for t in good if not t[0].growth])
-    cached = [(k, i) for k, i, b in zip(keys, ids, bits, strict=True) if not b & 1]
+    cached = [(lease.key, o) for o, lease in good if not lease.flags & RunFlag.NO_CACHE]
+    second = _second_results(turn, good)
+    if second:
+        cached = [(k, o) for k, o in cached if o.run not in second]
     if cached:
-        _check_determinism(turn, good)
-        engine.index.add(turn.db, [k for k, _ in cached], [i for _, i in cached])
-    per_block: dict[int, int] = {}
-    for _, lease in good:
-        per_block[lease.block] = per_block.get(lease.block, 0) + 1
-    for block, n in per_block.items():
-        turn.count(block, DONE, n)
+        engine.index.add(turn.db, [k for k, _ in cached], [o.run for _, o in cached])
+    _count(turn, [t for t in good if not t[0].growth])
     turn.event(Kind.COMPLETED, ids, actor=worker)
     turn.note_progress(DONE, [(lease.block, lease.task) for _, lease in good])
     growing = [(o, lease) for o, lease in good if o.growth]
     if growing:
         engine.settle(turn)
+        # a block must not close between the end of a run in it and the opening of the block that this run grew
+        _count(turn, growing)
         for o, lease in growing:
             grow.grown(turn, o.run, lease.block, lease.out, o.growth)
+
+
+def _count(turn: Turn, good: list[Taken]) -> None:
+    """Count complete runs in their blocks."""
+    per_block: dict[int, int] = {}
+    for _, lease in good:
+        per_block[lease.block] = per_block.get(lease.block, 0) + 1
+    for block, n in per_block.items():
+        turn.count(block, DONE, n)
 
 
 def _write_outputs(turn: Turn, good: list[Taken]) -> None:
@@ -152,18 +162,25 @@ def _write_outputs(turn: Turn, good: list[Taken]) -> None:
         turn.ended += [o.run for o, _ in good]
 
 
-def _check_determinism(turn: Turn, good: list[Taken]) -> None:
-    """An unequal second result for a key is recorded; the first stays the one that is reused."""
+def _second_results(turn: Turn, good: list[Taken]) -> set[int]:
+    """Runs whose key has a result already, which stays the one that is reused; an unequal second one is recorded."""
     index = turn.engine.index
-    seen = [(o, first) for o, lease in good if (first := index.known(lease.key)) is not None and first != o.run]
-    if not seen:
-        return
-    rows = runs.get(turn.db, [first for _, first in seen])
-    heads = data.get(turn.db, [r.out for r in rows.values()], values=False)
-    different = [
-        (o.run, first)
-        for o, first in seen
-        if o.outs and (head := heads.get(rows[first].out)) is not None and head.digest != o.outs[0].digest
+    doubtful = [
+        (o, lease.key)
+        for o, lease in good
+        if index.known(lease.key) is not None or (lease.flags & flags.FORCED and not lease.flags & RunFlag.NO_CACHE)
     ]
-    if different:
-        turn.event(Kind.NONDETERMINISTIC, [r for r, _ in different], note=[f for _, f in different])
+    if not doubtful:
+        return set()
+    first = index.lookup(turn.db, [key for _, key in doubtful])
+    second = [(o, source) for o, key in doubtful if (source := first.get(key)) is not None and source.run != o.run]
+    lost = [(o, run) for o, key in doubtful if key not in first and (run := index.known(key)) not in (None, o.run)]
+    rows = runs.get(turn.db, [run for _, run in lost if run is not None])
+    heads = data.get(turn.db, [r.out + p for r in rows.values() for p in range(turn.engine.ports(r.task))], values=False)
+    different = [(o.run, s.run) for o, s in second if o.outs and [d.digest for d in s.outputs] != [x.digest for x in o.outs]]
+    for o, run in lost:
+        before = [heads.get(rows[run].out + p) for p in range(len(o.outs))] if run in rows else []
+        if any(d is not None and d.digest not in (None, x.digest) for d, x in zip(before, o.outs, strict=False)):
+            different.append((o.run, rows[run or 0].id))
+    turn.event(Kind.NONDETERMINISTIC, [r for r, _ in different], note=[f for _, f in different])
+    return {o.run for o, _ in second}

@@ -1,15 +1,21 @@
-"""Control: what people ask of blocks and runs. Large commands are swept in slices."""
+"""Cancelling and stopping. Large blocks are swept in slices.
 
-from tidemill.engine import hubs, spread, submit
+What else people may ask of blocks and runs lives beside this module: `revive` (retry), `rerun`, `hold`, `hubs`, `shares` (priorities
+and weights), `remove` (invalidate and delete), `expire`, `external`.
+"""
+
+from tidemill.engine import hubs, spread, stand, submit
 from tidemill.engine.turn import Turn
 from tidemill.model.errors import NotFoundError
-from tidemill.model.states import BlockState, RunState
-from tidemill.stores.state import blocks, classes, leases, runs
+from tidemill.model.events import Kind
+from tidemill.model.states import AttemptState, BlockState, DatumState, RunState
+from tidemill.stores.state import attempts, blocks, data, edges, gathers, leases, runs
+from tidemill.stores.state.blocks import CANCELLING, Block
+from tidemill.stores.state.database import Database
+from tidemill.stores.state.runs import Run
 
 SLICE = 1000
-
-CANCELLING = 4
-"""Flag of a block being cancelled: running runs are stopped too."""
+_UNFINISHED = (BlockState.OPEN, BlockState.CLOSING)
 
 
 def cancel_block(turn: Turn, block: int) -> None:
@@ -21,52 +27,80 @@ def cancel_block(turn: Turn, block: int) -> None:
     row = blocks.get(turn.db, block)
     if row is None:
         raise NotFoundError(f"there is no block {block}", hint="tidemill status lists the blocks")
-    stop_block(turn, row, row.flags | CANCELLING, None)
+    stop_block(turn, row, CANCELLING, None)
 
 
-def stop_block(turn: Turn, row: blocks.Block, options: int, cause: int | None) -> None:
-    """OPEN -> CLOSING for a block and all below it."""
-    if row.state not in (BlockState.OPEN, BlockState.CLOSING):
+def stop_block(turn: Turn, row: Block, options: int, cause: int | None) -> None:
+    """OPEN -> CLOSING for a block and all below it; `options` are added to their flags, `cause` is the root cause."""
+    if row.state not in _UNFINISHED:
         return
-    blocks.stop(turn.db, row.id, cause)
-    if options != row.flags:
-        blocks.set_flags(turn.db, row.id, options)
+    found = [b for b in blocks.subtree(turn.db, row.id) if b.state in _UNFINISHED]
+    for b in found:
+        blocks.stop(turn.db, b.id, cause)
+        if options & ~b.flags:
+            blocks.set_flags(turn.db, b.id, b.flags | options)
     if row.parent is None:
         hubs.set_active(turn, row.hub, active=False)
-    turn.engine.sweeps[row.id] = 0
-    submit.seal(turn, row.id)
-    for child in blocks.children(turn.db, row.id):
-        stop_block(turn, child, child.flags | (options & CANCELLING), cause)
+    for unsealed in blocks.unsealed_of(turn.db, [b.id for b in found]):
+        submit.seal(turn, unsealed)
+        blocks.abandon(turn.db, unsealed)
+    for b in found:
+        turn.engine.layouts.pop(b.id, None)
+        turn.engine.sweeps[blocks.delta_of(turn.db, b).id] = 0
 
 
-def stop_after_failure(turn: Turn, block: int) -> None:
+def stop_after_failure(turn: Turn, block: int, cause: int | None) -> None:
     """The policy of a block that stops at its first failure: what runs may finish, nothing else starts."""
     row = blocks.get(turn.db, block)
     assert row is not None
-    stop_block(turn, row, row.flags, None)
+    parent = blocks.get(turn.db, row.parent) if row.parent is not None else None
+    inherited = parent.flags & CANCELLING if parent is not None and parent.state == BlockState.CLOSING else 0
+    stop_block(turn, row, inherited, cause or (parent.cause if parent is not None else None))
+
+
+def sweeps(db: Database) -> dict[int, int]:
+    """The deltas that have blocks being stopped, each to be swept from its first run."""
+    rows = blocks.get_many(db, blocks.stopping(db))
+    return {blocks.delta_of(db, row).id: 0 for row in rows.values()}
 
 
 def sweep(turn: Turn) -> None:
-    """Cancel a slice of what is live in the blocks being stopped."""
+    """Cancel a slice of what is live in blocks being stopped."""
     engine = turn.engine
     block, cursor = next(iter(engine.sweeps.items()))
     row = blocks.get(turn.db, block)
     assert row is not None
+    if cursor == 0 and row.state == BlockState.CLOSING:
+        _bury_missing(turn, row)
     low, high = row.run_lo, row.run_lo + row.run_n
     found = runs.live_between(turn.db, max(low, cursor), high, SLICE)
-    own = _below(turn, row)
-    chosen = [r[0] for r in found if r[1] in own]
-    if chosen:
-        cancel_runs(turn, chosen, row.cause or 0, running=bool(row.flags & CANCELLING))
+    stopping = {
+        b: r for b, r in blocks.get_many(turn.db, sorted({r[1] for r in found})).items() if r.state == BlockState.CLOSING
+    }
+    for b, stopped in stopping.items():
+        chosen = [r[0] for r in found if r[1] == b]
+        cancel_runs(turn, chosen, stopped.cause or 0, running=bool(stopped.flags & CANCELLING))
     if len(found) < SLICE:
         del engine.sweeps[block]
     else:
         engine.sweeps[block] = found[-1][0] + 1
 
 
-def _below(turn: Turn, row: blocks.Block) -> set[int]:
-    """The block and those of its own delta that lie in it."""
-    return {row.id, *range(row.block_lo, row.block_lo + row.block_n)}
+def missing(turn: Turn, row: Block) -> list[int]:
+    """Data of a delta stopped half-way that others wait for, though nothing will ever make them."""
+    last = runs.last_between(turn.db, row.run_lo, row.run_lo + row.run_n)
+    low = last[1] + turn.engine.ports(last[2]) if last is not None else row.out_lo
+    high = row.out_lo + row.out_n
+    wanted = {f.target for f in data.forwards_into(turn.db, low, high)}
+    wanted.update(edges.data_between(turn.db, low, high))
+    return sorted(wanted - gathers.states(turn.db, sorted(wanted)).keys())
+
+
+def _bury_missing(turn: Turn, row: Block) -> None:
+    found = missing(turn, row)
+    known = data.states(turn.db, found)
+    state, cause = int(DatumState.CANCELLED), row.cause or row.owner or 0
+    spread.bury(turn, [(d, None, 0, state, cause) for d in found if d not in known])
 
 
 def cancel_runs(turn: Turn, ids: list[int], cause: int, *, running: bool) -> int:
@@ -76,29 +110,26 @@ def cancel_runs(turn: Turn, ids: list[int], cause: int, *, running: bool) -> int
     chosen = [r for i in ids if (r := rows.get(i)) and r.state in (runs.LIVE, runs.HELD) and (running or i not in held)]
     if not chosen:
         return 0
-    voided = [(r.id, *held[r.id]) for r in chosen if r.id in held]
-    if voided:
-        leases.give_back(turn.db, [r for r, _, _ in voided], [f for _, f, _ in voided])
-        runs.bump(turn.db, [r for r, _, _ in voided], [f for _, f, _ in voided], [0] * len(voided), [0] * len(voided))
-        turn.stopped += [(r, w) for r, _, w in voided]
-        for run, _, _ in voided:
-            turn.engine.flight.pop(run, None)
-    drop_ready(turn, [r for r in chosen if r.pending <= 0 and r.id not in held])
-    fresh = runs.get(turn.db, [r.id for r in chosen])
-    spread.finish(turn, [(fresh[r.id], RunState.CANCELLED, cause) for r in chosen])
-    return len(chosen)
+    stand.drop(turn, [r for r in chosen if r.pending <= 0 and r.id not in held])
+    ending = void(turn, chosen, held)
+    spread.finish(turn, [(r, RunState.CANCELLED, cause) for r in ending])
+    return len(ending)
 
 
-def drop_ready(turn: Turn, rows: list[runs.Run]) -> None:
-    """Take runs out of wherever they stand ready."""
-    engine = turn.engine
-    for r in rows:
-        hot = turn.hot.get(r.cls, [])
-        if r.id in hot:
-            hot.remove(r.id)
-    per_class: dict[int, list[int]] = {}
-    for r in rows:
-        per_class.setdefault(r.cls, []).append(r.id)
-    for cls, ids in per_class.items():
-        n = classes.drop(turn.db, [cls] * len(ids), ids)
-        engine.ready[cls] = max(0, engine.ready.get(cls, 0) - n)
+def void(turn: Turn, rows: list[Run], held: dict[int, tuple[int, int]]) -> list[Run]:
+    """Take back the leases (run -> fence, worker) of these runs and have their workers stop; the rows as they are now."""
+    voided = [(r.id, *held[r.id]) for r in rows if r.id in held]
+    if not voided:
+        return rows
+    ids, fences, workers = (list(c) for c in zip(*voided, strict=True))
+    n = len(ids)
+    since = {run: t for run, _, _, t in leases.of_runs(turn.db, ids)}
+    leases.give_back(turn.db, ids, fences)
+    runs.bump(turn.db, ids, fences, [0] * n, [0] * n)
+    state = [int(AttemptState.CANCELLED)] * n
+    attempts.add(turn.db, ids, fences, workers, state, [since[i] for i in ids], [turn.now] * n, [None] * n, [None] * n)
+    turn.stopped += [(r, w) for r, _, w in voided]
+    turn.event(Kind.RELEASED, ids)
+    for run in ids:
+        turn.engine.flight.pop(run, None)
+    return [r._replace(attempt=held[r.id][0]) if r.id in held else r for r in rows]

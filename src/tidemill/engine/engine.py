@@ -5,12 +5,14 @@ memory is derived: `reload` rebuilds it, and a turn that fails rolls back and re
 """
 
 import math
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import msgspec
 
-from tidemill.engine import activate, keyindex, reclaim
+from tidemill.engine import activate, claim, control, keyindex, reclaim, stand
 from tidemill.engine.clock import Clock, SystemClock
 from tidemill.engine.ids import Ids
 from tidemill.engine.lease import Leased
@@ -18,13 +20,30 @@ from tidemill.engine.submit import Facts, Layout
 from tidemill.engine.turn import Turn
 from tidemill.model import events as model_events
 from tidemill.model.delta import ClassSpec
-from tidemill.model.errors import NotFoundError
+from tidemill.model.errors import ConflictError, NotFoundError
 from tidemill.model.spec import TaskSpec, decode_spec, encode_spec
-from tidemill.stores.state import blocks, classes, data, events, gathers, memo, queues, schema, tasks
+from tidemill.stores.state import blocks, classes, data, events, gathers, memo, meta, queues, schema, tasks
 from tidemill.stores.state.classes import Class, Hub
 from tidemill.stores.state.database import Database
 
 _pack = msgspec.msgpack.Encoder().encode
+T = TypeVar("T")
+ATTEMPTS = 8
+"""How often a transaction is tried that meets another engine's."""
+
+
+class Known(dict[int, T]):
+    """What this engine knows of a table that others add to: it looks again when it meets an id it does not know."""
+
+    def __init__(self, learn: Callable[[], None]) -> None:
+        super().__init__()
+        self._learn = learn
+
+    def __missing__(self, key: int) -> T:
+        self._learn()
+        if key in self:
+            return self[key]
+        raise KeyError(key)
 
 
 class Engine:
@@ -36,8 +55,10 @@ class Engine:
 
     Attributes:
         alone: no other engine serves this store.
-        ready: ready runs per class, as far as this engine knows.
+        ready: ready runs per class, as far as this engine knows (1 for "some" where it is not alone).
         flight: leases given by this engine.
+        sweeps: deltas with blocks being stopped, and the run at which their sweep goes on.
+        random: draws hubs and classes.
         stale_hubs: hubs that were suspended and came back: their ready runs are looked up again when claimed.
     """
 
@@ -50,6 +71,9 @@ class Engine:
         self.index = keyindex.KeyIndex(self.ports, shared=not self.alone)
         self.flight: dict[int, Leased] = {}
         self.layouts: dict[int, Layout] = {}
+        self.classes: Known[Class] = Known(self.learn_shares)
+        self.hubs: Known[Hub] = Known(self.learn_shares)
+        self.random = random.Random()
         self._clear()
         self.reload()
 
@@ -58,8 +82,9 @@ class Engine:
         self._encoded: dict[bytes, int] = {}
         self._class_ids: dict[tuple[int, int, float, float, int], int] = {}
         self._facts: dict[int, Facts] = {}
-        self.classes: dict[int, Class] = {}
-        self.hubs: dict[int, Hub] = {}
+        self.classes.clear()
+        self.hubs.clear()
+        self._shares = -1
         self.ready: dict[int, int] = {}
         self.levels: set[int] = set()
         self.stale_hubs: set[int] = set()
@@ -74,43 +99,53 @@ class Engine:
         self.layouts.clear()
         db = self.db
         with db.transaction(write=False):
-            for c in classes.every(db):
-                self._remember_class(c)
-            self.hubs = {h.id: h for h in classes.hubs(db)}
+            self.learn_shares()
             self.refresh_ready()
             self.levels = gathers.levels(db)
             self.forwards = data.any_forward(db)
             self.follows = memo.any_follow(db)
             self.lifetimes = data.any_lifetime(db)
-            self.next_timer = queues.next_timer(db) or math.inf
-            self.sweeps = dict.fromkeys(blocks.stopping(db), 0)
+            self._learn_timer(queues.next_timer(db))
+            self.adopt()
             self.ids.forget()
             self.index.load(db)
+            self.flight = claim.leased(self)
+
+    def adopt(self) -> None:
+        """Look for work of engines that are gone (or of ours before a restart): ends to tell, growths to expand, blocks to sweep."""
         self.doomed = self.unexpanded = True
         self.unfolded = not self.alone
+        self.sweeps = control.sweeps(self.db)
+
+    def learn_shares(self) -> None:
+        """Read hubs and classes."""
+        for c in classes.every(self.db):
+            self.remember_class(c)
+        for h in classes.hubs(self.db):
+            self.hubs[h.id] = h
+
+    def _learn_timer(self, at: float | None) -> None:
+        self.next_timer = math.inf if at is None else at
 
     def refresh_ready(self) -> None:
         """Count the ready runs per class; with several engines, learn what the others added."""
         if self.alone:
             self.ready = classes.counts(self.db)
         else:
-            for c in classes.every(self.db):
-                self._remember_class(c)
-            self.hubs = {h.id: h for h in classes.hubs(self.db)}
             self.ready = dict.fromkeys(classes.standing(self.db), 1)
-            if not self.forwards:
-                self.forwards = data.any_forward(self.db)
-            if not self.follows:
-                self.follows = memo.any_follow(self.db)
-            self.levels |= gathers.levels(self.db)
 
     # ------------------------------------------------------------------------------------------------- turns
 
     @contextmanager
-    def turn(self) -> Iterator[Turn]:
+    def turn(self, *, shared: bool = False) -> Iterator[Turn]:
         """One transaction. On leaving, the work lists are settled, events written and everything committed.
 
+        Args:
+            shared: other engines' shared turns may run at the same time. For turns that only complete and claim: what
+                submits or controls must be alone, so that it misses no completion and no completion misses it.
+
         Raises:
+            ConflictError: another engine's transaction met this one; nothing happened, and it may be tried again.
             NewerStoreError: the store was migrated by a newer engine meanwhile; this one must end.
             StoreError: the database refused; nothing of the turn happened.
         """
@@ -118,20 +153,52 @@ class Engine:
         self.db.begin()
         try:
             if not self.alone:
-                schema.check(self.db)
+                self._meet(turn, shared)
             yield turn
             self.finish(turn)
             self.db.commit()
         except BaseException:
             self.db.rollback()
-            self.flight.clear()
             self.reload()
             raise
+
+    def transact(self, work: Callable[[Turn], T], *, shared: bool = False) -> T:
+        """Do `work` in a turn, again if it met another engine's.
+
+        Raises:
+            ConflictError: it met others every time.
+        """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                with self.turn(shared=shared) as turn:
+                    return work(turn)
+            except ConflictError as error:
+                if type(error) is not ConflictError:
+                    raise
+        with self.turn() as turn:
+            return work(turn)
+
+    def _meet(self, turn: Turn, shared: bool) -> None:  # noqa: FBT001
+        """PostgreSQL: keep the turns of several engines apart as far as needed, and learn what the others changed."""
+        own = self.sweeps or self.unexpanded or self.next_timer <= self.clock.monotonic()
+        turn.shared = shared and not own
+        classes.lock_graph(self.db, exclusive=not turn.shared)
+        pulse = meta.pulse(self.db)
+        schema.refuse_newer(self.db, pulse.schema)
+        if pulse.shares != self._shares:
+            self.learn_shares()
+            self._shares = pulse.shares
+        self.levels |= gathers.levels(self.db)
+        self.forwards, self.lifetimes = int(pulse.forwards), int(pulse.lifetimes)
+        self.follows = 1  # another engine may let one of its runs follow one of ours at any time
+        self.doomed |= pulse.doomed
+        self.unfolded |= pulse.unfolded
+        self._learn_timer(pulse.timer)
 
     def finish(self, turn: Turn) -> None:
         """Settle and write what the turn gathered."""
         activate.settle(turn)
-        activate.spill(turn)
+        stand.spill(turn)
         if self.alone:
             self.index.merge(self.db)
         self.ids.save()
@@ -185,7 +252,10 @@ class Engine:
             self._specs[known] = spec
         return known
 
-    def _remember_class(self, c: Class) -> None:
+    def remember_class(self, c: Class) -> None:
+        old = self.classes.get(c.id)
+        if old is not None and old != c:
+            self._class_ids.pop(tuple(old[1:]), None)
         self.classes[c.id] = c
         self._class_ids[(c.hub, c.priority, c.weight, c.cpus, c.memory)] = c.id
 
@@ -194,8 +264,11 @@ class Engine:
         key = (hub, spec.priority, spec.weight, spec.resources.cpus, spec.resources.memory)
         known = self._class_ids.get(key)
         if known is None:
-            known = classes.find_or_add(db, self.reserve("class", 1), *key)
-            self._remember_class(Class(known, *key))
+            known = classes.find(db, *key)
+            if known is None:
+                known = self.reserve("class", 1)
+                classes.add(db, Class(known, *key))
+            self.remember_class(Class(known, *key))
         return known
 
     def add_hub(self, turn: Turn, name: str, block: int | None, weight: float = 1.0, *, active: bool = True) -> int:
@@ -215,7 +288,7 @@ class Engine:
         if found is None:
             row = blocks.get(db, block)
             assert row is not None
-            found = Facts(row.root, row.scope, row.hub)
+            found = Facts(row.root, row.scope, row.hub, row.flags & blocks.STOP_ON_FAILURE)
             self.remember_facts(block, found)
         return found
 
@@ -223,11 +296,6 @@ class Engine:
         if len(self._facts) > 50_000:
             self._facts.clear()
         self._facts[block] = facts
-
-    def lock_graph(self, turn: Turn, *, exclusive: bool) -> None:
-        """PostgreSQL: a chunk that refers to data of others must not miss their completion, see `classes.lock_graph`."""
-        if not self.alone:
-            classes.lock_graph(turn.db, exclusive=exclusive)
 
     def pack(self, value: object) -> bytes:
         return _pack(value)

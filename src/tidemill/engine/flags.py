@@ -10,3 +10,5 @@ SEVERAL_HUBS = 1 << 11
 """Is actioned on further hubs."""
 FORCED = 1 << 12
 """Was asked to execute again whatever is known."""
+SUPERSEDED = 1 << 13
+"""Has a newer generation: it counts in its block only if it was complete, and nothing brings it back to life."""

@@ -1,5 +1,7 @@
 """Collections: counting members, digests over stretches, ends."""
 
+from typing import NamedTuple
+
 from tidemill.engine.turn import Dead, Turn
 from tidemill.model.digest import digest_all
 from tidemill.model.states import DatumState
@@ -37,7 +39,7 @@ def tell(turn: Turn, gather: int, stretches: int, complete: int, failed: int, ca
     row = gathers.tell(turn.db, gather, stretches, complete, failed)
     if row is None:
         return
-    needed = row.need or (1 if row.one else row.members - row.tolerate)
+    needed = _needed(row)
     if row.members - row.failed < needed:
         bury(turn, row.id, cause)
     elif (row.need or row.one) and row.complete >= needed:
@@ -56,9 +58,17 @@ def bury(turn: Turn, gather: int, cause: int) -> None:
 
 def finish(turn: Turn, row: Gather) -> None:
     """All members have ended, few enough without a value."""
-    if gathers.end(turn.db, row.id, gathers.COMPLETE):
-        parts = [s.digest or _MISSING for s in gathers.stretches(turn.db, row.id)]
-        complete(turn, row.id, digest_all([row.members.to_bytes(8, "little"), *parts]), row.members)
+    if not gathers.end(turn.db, row.id, gathers.COMPLETE):
+        return
+    stretches = gathers.stretches(turn.db, row.id)
+    parts = [s.digest or _MISSING for s in stretches]
+    manifest = None
+    if row.failed:
+        # what is missing now stays missing, even if it is made later
+        found = {r[0] for s in stretches for r in span(turn, s.lo, s.n, s.step) if r[1] == DatumState.COMPLETE}
+        ids = [i for s in stretches for i in range(s.lo, s.lo + s.n * s.step, s.step)]
+        manifest = turn.engine.pack([i if i in found else 0 for i in ids])
+    complete(turn, row.id, digest_all([row.members.to_bytes(8, "little"), *parts]), row.members, manifest)
 
 
 def finish_partial(turn: Turn, row: Gather) -> None:
@@ -98,17 +108,18 @@ def stretch_digest(turn: Turn, low: int, n: int, step: int) -> bytes:
     return digest_all([r[5] or _MISSING for r in span(turn, low, n, step)])
 
 
-def count_before(turn: Turn, gather: int, own: range, aside: set[int]) -> None:
+def count_before(turn: Turn, gather: int, own: range) -> None:
     """A collection was just inserted: count the members that had ended before.
 
     Args:
-        own: outputs of the chunk that brought the collection; none of them has ended.
-        aside: data that this turn ended and has yet to count.
+        own: outputs of the chunk that brought the collection; those that have ended will be told of.
     """
     for s in gathers.stretches(turn.db, gather):
         if s.lo in own:
             continue
-        ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED and r[0] not in aside]
+        ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED]
+        aside = turn.untold([datum for datum, _ in ended]) if ended else set()
+        ended = [(datum, state) for datum, state in ended if datum not in aside]
         if not ended:
             continue
         good = sum(1 for _, state in ended if state == DatumState.COMPLETE)
@@ -117,10 +128,65 @@ def count_before(turn: Turn, gather: int, own: range, aside: set[int]) -> None:
         if pending == 0:
             closed = 1
             gathers.close_stretch(turn.db, gather, s.seq, stretch_digest(turn, low, n, step))
-        tell(turn, gather, closed, good, len(ended) - good, 0)
+        bad = next((datum for datum, state in ended if state != DatumState.COMPLETE), 0)
+        cause = data.get(turn.db, [bad], values=False)[bad].cause or 0 if bad else 0
+        tell(turn, gather, closed, good, len(ended) - good, cause)
 
 
 def complete_empty(turn: Turn, gather: int) -> None:
     """A collection without members is complete at once."""
     if gathers.end(turn.db, gather, gathers.COMPLETE):
         complete(turn, gather, digest_all([bytes(8)]), 0)
+
+
+class Reopened(NamedTuple):
+    """Collections that may yet complete, and complete ones whose value leaves out what may come now."""
+
+    revived: list[int]
+    outdated: list[int]
+
+
+def reopen(turn: Turn, pending: list[int]) -> Reopened:
+    """These data, counted as ended without a value before, are pending again: count their collections anew."""
+    ids = sorted({g for g, _, _ in gathers.containing(turn.db, pending)})
+    if not ids:
+        return Reopened([], [])
+    gathers.lock(turn.db, ids)
+    found = Reopened([], [])
+    for gather in ids:
+        known = gathers.get(turn.db, gather)
+        assert known is not None
+        row, state = known
+        open_stretches, good, bad = _recount_stretches(turn, gather)
+        if state == gathers.COMPLETE:
+            if row.failed and not row.need and not row.one:
+                found.outdated.append(gather)
+            continue
+        hopeless = row.members - bad < _needed(row)
+        gathers.recount(turn.db, gather, gathers.DEAD if hopeless else gathers.OPEN, open_stretches, good, bad)
+        if state == gathers.DEAD and not hopeless:
+            found.revived.append(gather)
+    return found
+
+
+def _recount_stretches(turn: Turn, gather: int) -> tuple[int, int, int]:
+    """Set the stretches' counters from their members' rows: (stretches not ended, members complete, ended without a value)."""
+    open_stretches = good = bad = 0
+    for s in gathers.stretches(turn.db, gather):
+        ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED]
+        aside = turn.untold([datum for datum, _ in ended])
+        states = [state for datum, state in ended if datum not in aside]
+        complete = sum(1 for state in states if state == DatumState.COMPLETE)
+        good += complete
+        bad += len(states) - complete
+        if len(states) < s.n:
+            open_stretches += 1
+            turn.engine.levels.add(gathers.level(s.n, s.step))
+        if s.n - len(states) != s.pending:
+            gathers.recount_stretch(turn.db, gather, s.seq, s.n - len(states), None)
+    return open_stretches, good, bad
+
+
+def _needed(row: Gather) -> int:
+    """How many complete members a collection needs."""
+    return row.need or (1 if row.one else row.members - row.tolerate)

@@ -43,6 +43,7 @@ class KeyIndex:
         self._merging: dict[bytes, int] = {}
         self._slices: list[list[tuple[int, int]]] = []
         self._mark = 0
+        self._unsound: dict[bytes, int] = {}
         self._under_way: dict[bytes, int] = {}
         self._led_by: dict[int, bytes] = {}
 
@@ -51,6 +52,7 @@ class KeyIndex:
         self._recent.clear()
         self._merging.clear()
         self._slices.clear()
+        self._unsound.clear()
         self._under_way.clear()
         self._led_by.clear()
         if self._shared:
@@ -68,8 +70,9 @@ class KeyIndex:
         if self._shared:
             pairs = sorted(zip(map(memo.short, keys), ids, strict=True))
             memo.add(db, *zip(*pairs, strict=True))
-        else:
-            self._recent.update(zip(keys, ids, strict=True))
+            if len(self._recent) > RECENT:
+                self._recent.clear()
+        self._recent.update(zip(keys, ids, strict=True))
 
     @property
     def leading(self) -> bool:
@@ -77,8 +80,8 @@ class KeyIndex:
         return bool(self._under_way)
 
     def known(self, key: bytes) -> int | None:
-        """The complete run of a recent key (not looked up in the table)."""
-        return self._recent.get(key) or self._merging.get(key)
+        """The run that completed with a recent key (not looked up in the table)."""
+        return self._recent.get(key) or self._merging.get(key) or self._unsound.get(key)
 
     def lead(self, key: bytes, run: int) -> int | None:
         """The run under way with this key, or None after noting that `run` is it now."""
@@ -127,7 +130,10 @@ class KeyIndex:
         result: dict[bytes, Source] = {}
         for run, key, out, flags, n in good:
             outputs = tuple(d for p in range(n) if (d := rows.get(out + p)) and d.state == data.COMPLETE)
-            if len(outputs) == n and all(not d.src or sound.get(d.src) == data.COMPLETE for d in outputs):
+            if len(outputs) != n or any(d.src and sound.get(d.src) != data.COMPLETE for d in outputs):
+                if len(self._unsound) < RECENT:
+                    self._unsound[key] = run
+            elif key not in result or run < result[key].run:
                 result[key] = Source(run, flags, outputs)
         return result
 

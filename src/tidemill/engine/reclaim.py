@@ -2,7 +2,7 @@
 
 import math
 
-from tidemill.engine import close, control, grow, retry
+from tidemill.engine import close, control, grow, restore, retry
 from tidemill.engine.turn import Dead, Turn
 from tidemill.model.events import Kind
 from tidemill.model.protocol import Failure
@@ -19,35 +19,39 @@ LEASE_SECONDS = 60.0
 def upkeep(turn: Turn) -> None:
     """One slice of everything that is due."""
     engine = turn.engine
-    if engine.next_timer <= engine.clock.monotonic():
-        fire(turn)
     if engine.doomed:
         rows = queues.doomed(turn.db, SLICE)
         turn.dead += [Dead(*r) for r in rows]
         engine.doomed = len(rows) == SLICE
-    if engine.unexpanded:
-        grow.expand_slice(turn)
-    if engine.sweeps:
-        control.sweep(turn)
+    if not turn.shared:
+        if engine.next_timer <= engine.clock.monotonic():
+            fire(turn)
+        if engine.unexpanded:
+            grow.expand_slice(turn)
+        if engine.sweeps:
+            control.sweep(turn)
     if engine.unfolded:
-        engine.unfolded = False
         close.fold(turn)
 
 
 def fire(turn: Turn) -> None:
     """Timers that are due."""
     engine = turn.engine
-    rows = queues.due(turn.db, engine.clock.monotonic())
-    retry.wake(turn, [i for _, kind, i in rows if kind == queues.BACKOFF])
-    engine.next_timer = queues.next_timer(turn.db) or math.inf
+    rows = queues.due(turn.db, engine.clock.monotonic(), SLICE)
+    at = queues.next_timer(turn.db)
+    engine.next_timer = math.inf if at is None else at
+    retry.requeue(turn, [i for _, kind, i in rows if kind == queues.BACKOFF])
+    turn.revive += [i for _, kind, i in rows if kind == queues.REVIVE]
+    restore.make_again(turn, [i for _, kind, i in rows if kind == queues.RESTORE])
 
 
-def register(turn: Turn, me: Worker) -> None:
-    """This engine joins the store; `me` names its process, its id and times are filled in here."""
+def register(turn: Turn, me: Worker, lease: float = LEASE_SECONDS) -> None:
+    """This engine joins the store; `me` names its process, its id and times are filled in here. Not heard of for `lease`
+    seconds, it counts as gone."""
     engine = turn.engine
     engine.id = engine.reserve("worker", 1)
     now = engine.clock.monotonic()
-    workers.add(turn.db, me._replace(id=engine.id, parent=None, seen=now, deadline=now + LEASE_SECONDS))
+    workers.add(turn.db, me._replace(id=engine.id, parent=None, seen=now, deadline=now + lease))
     turn.event(Kind.ENGINE_STARTED, [engine.id])
 
 
@@ -69,10 +73,10 @@ def worker_left(turn: Turn, worker: int) -> None:
     turn.event(Kind.WORKER_GONE, workers.set_state(turn.db, [worker], int(WorkerState.GONE)))
 
 
-def beat(turn: Turn) -> bool:
+def beat(turn: Turn, lease: float = LEASE_SECONDS) -> bool:
     """Extend this engine's registration; False if others have given it up."""
     now = turn.engine.clock.monotonic()
-    return workers.beat(turn.db, turn.engine.id, now, now + LEASE_SECONDS)
+    return workers.beat(turn.db, turn.engine.id, now, now + lease)
 
 
 def leave(turn: Turn) -> None:
@@ -108,4 +112,5 @@ def reap(turn: Turn, dead: list[Worker], started: set[tuple[int, int]]) -> int:
     retry.release(turn, [(r, f) for r, f, _, _ in held if (r, f) not in started])
     workers.set_state(turn.db, [*mine, *ids], int(WorkerState.EXPIRED))
     turn.event(Kind.ENGINE_REAPED, ids)
+    turn.engine.adopt()
     return len(held)

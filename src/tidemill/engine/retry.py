@@ -1,6 +1,6 @@
 """Failed and lost attempts: retried after a backoff while the task's policy allows, released free, or the end of the run."""
 
-from tidemill.engine import spread
+from tidemill.engine import spread, stand
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import Failed, Ready, Turn
 from tidemill.model import protocol
@@ -51,31 +51,24 @@ def _later(turn: Turn, again: list[tuple[Outcome, Leased]]) -> None:
     if later:
         queues.wake_at(turn.db, [t for t, _ in later], [queues.BACKOFF] * len(later), [r for _, r in later])
         turn.engine.next_timer = min(turn.engine.next_timer, *[t for t, _ in later])
-    for w, (o, lease) in zip(waits, again, strict=True):
-        if w <= 0:
-            turn.hot.setdefault(lease.cls, []).append(o.run)
     turn.event(Kind.RETRYING, [o.run for o, _ in again])
-
-
-def wake(turn: Turn, ids: list[int]) -> None:
-    """Backoffs are over."""
-    requeue(turn, ids)
+    requeue(turn, [o.run for w, (o, _) in zip(waits, again, strict=True) if w <= 0])
 
 
 def requeue(turn: Turn, ids: list[int]) -> None:
     """Runs with nothing pending and no lease stand ready again; in a block that is being stopped they are cancelled."""
-    rows = runs.get(turn.db, ids)
+    if not ids:
+        return
+    held = leases.current(turn.db, ids)
+    rows = runs.get(turn.db, [i for i in ids if i not in held])
     stopping = _stopping(turn, [r.block for r in rows.values()])
     cancelled = [r for r in rows.values() if r.block in stopping and r.state == runs.LIVE]
     if cancelled:
         spread.finish(turn, [(r, RunState.CANCELLED, stopping[r.block]) for r in cancelled])
-    for row in rows.values():
-        if row.state != runs.LIVE or row.pending > 0 or row.block in stopping:
-            continue
-        if row.flags & RunFlag.EXTERNAL:
-            turn.fresh.append(Ready(row.id, bytes(row.key), row.cls, row.flags, row.task, False))
-        else:
-            turn.hot.setdefault(row.cls, []).append(row.id)
+    ready = [r for r in rows.values() if r.state == runs.LIVE and r.pending <= 0 and r.block not in stopping]
+    outside = [r for r in ready if r.flags & RunFlag.EXTERNAL]
+    turn.fresh += [Ready(r.id, bytes(r.key), r.cls, r.flags, r.task, False) for r in outside]
+    stand.queue(turn, [(r.id, r.cls, r.flags) for r in ready if not r.flags & RunFlag.EXTERNAL])
 
 
 def _stopping(turn: Turn, found: list[int]) -> dict[int, int]:
@@ -102,6 +95,10 @@ def lose(turn: Turn, run: int, fence: int, worker: int, t0: float, failure: Fail
     """Void the lease of a run that had started when its worker was lost: a loss, not a try; too many end the run."""
     leases.give_back(turn.db, [run], [fence])
     turn.engine.flight.pop(run, None)
+    row = runs.get(turn.db, [run])[run]
+    if row.losses + 1 > MAX_LOSSES:
+        text = f"{row.losses + 1} workers were lost while they executed this run; the last: {failure.message}"
+        failure = Failure(int(Reason.TOO_MANY_LOSSES), failure.kind, text, failure.traceback, failure.scratch)
     attempts.add(
         turn.db, [run], [fence], [worker], [int(AttemptState.LOST)], [t0 or turn.now], [turn.now], [None], [None]
     )
@@ -110,9 +107,9 @@ def lose(turn: Turn, run: int, fence: int, worker: int, t0: float, failure: Fail
         attempts.log(turn.db, [(run, fence, log)])
     runs.bump(turn.db, [run], [fence], [0], [1])
     turn.event(Kind.LOST, [run], actor=worker)
-    row = runs.get(turn.db, [run])[run]
-    if row.losses > MAX_LOSSES:
-        spread.finish(turn, [(row, RunState.ERROR, 0)])
+    if row.losses + 1 > MAX_LOSSES:
+        turn.failures.append(Failed(run, row.block, row.task, failure))
+        spread.finish(turn, [(row._replace(attempt=fence), RunState.ERROR, 0)])
     else:
         requeue(turn, [run])
 

@@ -1,6 +1,7 @@
 """Ends without a value: a consumer of an input that failed, was skipped or was cancelled fails, is skipped or runs, by its
 task's policy. Every end names its root cause."""
 
+import math
 from collections.abc import Iterable
 
 from tidemill.engine import flags, gathers
@@ -9,9 +10,11 @@ from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
 from tidemill.model.spec import TaskSpec
 from tidemill.model.states import DatumState, OnInput, RunState
-from tidemill.stores.state import data, edges, queues, runs
+from tidemill.stores.state import blocks, data, edges, memo, queues, runs
 from tidemill.stores.state.runs import Run
 
+FAILED_STATES = frozenset({int(DatumState.ERROR), int(DatumState.SKIPPED), int(DatumState.CANCELLED)})
+"""States of data that ended without ever having had a value."""
 _DATUM_OF = {
     RunState.ERROR: DatumState.ERROR,
     RunState.SKIPPED: DatumState.SKIPPED,
@@ -35,7 +38,7 @@ def tell(turn: Turn, dead: list[Dead]) -> None:
 
 
 def end_forwards(turn: Turn, by_id: dict[int, Dead]) -> None:
-    """Data that were promised as these end as they did."""
+    """Data that were promised as these end as they did. The promise stays on record: it holds again if they are made after all."""
     links = data.forwarded(turn.db, list(by_id))
     turn.engine.forwards -= len(links)
     bury(turn, [(f.datum, f.run, f.port, by_id[f.target].state, by_id[f.target].cause) for f in links])
@@ -53,7 +56,9 @@ def tell_runs(turn: Turn, inputs: list[tuple[int, int, int, int]], causes: dict[
     """Apply the consumers' policies to (datum, run, port, state of the datum)."""
     if not inputs:
         return
-    rows = runs.get(turn.db, sorted({run for _, run, _, _ in inputs}))
+    ids = sorted({run for _, run, _, _ in inputs})
+    runs.lock(turn.db, ids)
+    rows = runs.get(turn.db, ids)
     if causes is None:
         heads = data.get(turn.db, sorted({d for d, *_ in inputs}), values=False)
         causes = {d: Dead(d, row.state, row.cause or 0) for d, row in heads.items()}
@@ -63,13 +68,15 @@ def tell_runs(turn: Turn, inputs: list[tuple[int, int, int, int]], causes: dict[
         row = rows.get(run)
         if row is None or row.state not in (runs.LIVE, runs.HELD) or run in ending:
             continue
-        end = _policy(turn.engine.spec(turn.db, row.task), state)
+        end = end_by_policy(turn.engine.spec(turn.db, row.task), state)
         if row.flags & RunFlag.PARTIAL:
             if row.flags & flags.STARTED or _enough_left(turn, row):
                 continue
         elif end is None:
             satisfied[run] = satisfied.get(run, 0) + 1
             continue
+        if row.state == runs.HELD:
+            continue  # told again when it is held no longer
         ending[run] = (row, end or RunState.SKIPPED, causes[datum].cause or 0)
     if ending:
         finish(turn, list(ending.values()))
@@ -77,7 +84,7 @@ def tell_runs(turn: Turn, inputs: list[tuple[int, int, int, int]], causes: dict[
         _satisfy(turn, {r: n for r, n in satisfied.items() if r not in ending})
 
 
-def _policy(spec: TaskSpec, state: int) -> RunState | None:
+def end_by_policy(spec: TaskSpec, state: int) -> RunState | None:
     """How a consumer ends on an input in `state`; None if it runs all the same."""
     if state == DatumState.SKIPPED:
         policy = spec.on_skipped
@@ -107,7 +114,8 @@ def finish(turn: Turn, ending: list[tuple[Run, RunState, int]]) -> None:
     ids = [row.id for row, _, _ in ending]
     own = [cause or row.id for row, _, cause in ending]
     fences = [row.attempt for row, _, _ in ending]
-    runs.end(turn.db, ids, [int(s) for _, s, _ in ending], fences, own)
+    changed = runs.end(turn.db, ids, [int(s) for _, s, _ in ending], fences, own)
+    assert changed == len(ids), "a run ended that was not live"
     buried: list[tuple[int, int | None, int, int, int]] = []
     for (row, state, _), cause in zip(ending, own, strict=True):
         turn.count(row.block, _COUNTER[state])
@@ -115,11 +123,24 @@ def finish(turn: Turn, ending: list[tuple[Run, RunState, int]]) -> None:
         for port in range(turn.engine.ports(row.task)):
             buried.append((row.out + port, row.id, port, int(_DATUM_OF[state]), cause))
     bury(turn, buried)
+    _stop_on_failure(turn, [(row.block, cause) for (row, s, _), cause in zip(ending, own, strict=True) if s is RunState.ERROR])
     for state, kind in _KIND.items():
         chosen = [row.id for row, s, _ in ending if s is state]
         turn.event(kind, chosen, note=[c for (_, s, _), c in zip(ending, own, strict=True) if s is state])
-    queues.cancel(turn.db, queues.BACKOFF, ids)
+    if turn.engine.next_timer < math.inf:
+        queues.cancel(turn.db, queues.BACKOFF, ids)
+        queues.cancel(turn.db, queues.RESTORE, ids)
+    if turn.engine.follows:
+        turn.engine.follows -= memo.leave(turn.db, ids)
     turn.ended += ids
+
+
+def _stop_on_failure(turn: Turn, failed: list[tuple[int, int]]) -> None:
+    """(block, root cause) of runs that failed: some workflows stop at their first failure."""
+    for block, cause in failed:
+        facts = turn.engine.facts(turn.db, block)
+        if facts.options & blocks.STOP_ON_FAILURE:
+            turn.stop.append((facts.root, cause))
 
 
 def bury(turn: Turn, rows: list[tuple[int, int | None, int, int, int]]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tidemill.engine import flags, gathers, reuse, spread
+from tidemill.engine import flags, gathers, reuse, stand
 from tidemill.engine.keyindex import Source
 from tidemill.engine.turn import OPEN, TOTAL, Ready, Turn
 from tidemill.model import delta
@@ -11,20 +11,21 @@ from tidemill.model.delta import Chunk, GatherSpec, Header, RunFlag
 from tidemill.model.digest import SIZE
 from tidemill.model.errors import ResumeError
 from tidemill.model.events import Kind
-from tidemill.model.states import FAILED_DATA, BlockState, DatumState
+from tidemill.model.states import ENDED_DATA, BlockState, DatumState
 from tidemill.stores.state import blocks, data, edges, runs
 from tidemill.stores.state import gathers as gather_rows
 from tidemill.stores.state.gathers import STRETCH
 
-_FAILED = {int(s) for s in FAILED_DATA}
+_ENDED = {int(s) for s in ENDED_DATA}
 
 
 class Facts(NamedTuple):
-    """What a block shares with all blocks of its tree."""
+    """What a block shares with all blocks of its tree; `options` are the flags that it hands down."""
 
     root: int
     scope: int
     hub: int
+    options: int = 0
 
 
 class Layout(NamedTuple):
@@ -91,7 +92,7 @@ def layout(turn: Turn, block: int) -> Layout | None:
     assert row is not None and submitted is not None
     if row.state != BlockState.OPEN:
         return None
-    above = Facts(row.root, row.scope, row.hub)
+    above = Facts(row.root, row.scope, row.hub, row.flags & blocks.STOP_ON_FAILURE)
     made = lay_out(turn, block, row.run_lo, row.out_lo, above, delta.decode_header(bytes(submitted.header)))
     turn.engine.layouts[block] = made
     return made
@@ -119,6 +120,7 @@ def chunk(turn: Turn, block: int, seq: int, digest: bytes, body: Chunk) -> None:
                 hint=f"the workflow must build the same graph each time; or cancel it first: tidemill cancel {block}",
             )
         return
+    assert not turn.shared, "a submission needs a turn that other engines' completions are kept out of"
     blocks.add_chunk(turn.db, block, seq, digest, None)
     blocks.set_cursor(turn.db, block, seq + 1)
     place = layout(turn, block)
@@ -140,7 +142,6 @@ def seal(turn: Turn, block: int) -> None:
 def expand(turn: Turn, place: Layout, body: Chunk) -> None:
     """Insert a chunk's blocks, runs, edges and collections; queue, reuse or end what is decided already."""
     n = len(body.args)
-    turn.engine.lock_graph(turn, exclusive=bool(body.edge_run or body.gathers))
     if body.blocks:
         _add_blocks(turn, place, body)
     if n:
@@ -175,7 +176,6 @@ class _Rows:
             f | flags.HAS_INPUTS if p else f for f, p in zip(_column(body.flags, n), self.pending, strict=True)
         ]
         self.keys = [body.keys[i : i + SIZE] for i in range(0, n * SIZE, SIZE)]
-        self.dead: list[tuple[int, int, int, int]] = []
 
     def _outputs(self) -> tuple[Sequence[int], int]:
         if isinstance(self.body.task, int):
@@ -214,12 +214,9 @@ class _Rows:
         self._count()
         turn.event(Kind.SUBMITTED, [self.low, self.n], note=self.place.block)
         reuse.follow(turn, following)
-        for r in ready:
-            turn.hot.setdefault(r.cls, []).append(r.id)
+        stand.queue(turn, [(r.id, r.cls, r.flags) for r in ready])
         if hits:
             self._complete(hits)
-        if self.dead:
-            spread.tell_runs(turn, self.dead)
 
     def _edges(self) -> list[int]:
         """The data of the edges; inputs that have ended already are counted at once."""
@@ -232,16 +229,15 @@ class _Rows:
         states = data.states(self.turn.db, outside)
         if not states:
             return ids
-        aside = set(self.turn.done)
-        aside.update(d.datum for d in self.turn.dead)
+        aside = self.turn.untold(outside)
         for run, port, datum in zip(self.body.edge_run, self.body.edge_port, ids, strict=True):
             state = states.get(datum)
             if state is None or datum in aside:
                 continue
             if state == DatumState.COMPLETE:
                 self.pending[run] -= 1
-            elif state in _FAILED:
-                self.dead.append((datum, self.low + run, port, state))
+            elif state in _ENDED:
+                self.turn.hear.append((datum, self.low + run, port, state))
         return ids
 
     def _decide(self, known: list[bool]) -> tuple[dict[int, Source], list[tuple[Ready, int]], list[Ready]]:
@@ -257,6 +253,8 @@ class _Rows:
             if self.pending[i] > 0:
                 continue
             bits, run = self.flags[i], self.low + i
+            if bits & RunFlag.PARTIAL:
+                bits = self.flags[i] = bits | flags.STARTED
             one = Ready(run, key, self.classes[i], bits, self.tasks[i], known[i])
             if not known[i] or bits & RunFlag.EXTERNAL:
                 self.turn.fresh.append(one)
@@ -298,8 +296,9 @@ def _add_blocks(turn: Turn, place: Layout, body: Chunk) -> None:
     for spec in body.blocks:
         parent = place.block_lo + spec.parent - 1 if spec.parent else place.block
         block = place.block_lo + spec.number - 1
-        head = (block, parent, place.above.root, place.above.scope, place.above.hub, 0, 1, None, None, spec.name, None)
-        rows.append((*head, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, turn.now))
+        above = place.above
+        head = (block, parent, above.root, above.scope, above.hub, 0, 1, None, None, spec.name, None)
+        rows.append((*head, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, above.options, turn.now))
         turn.change(parent, OPEN, 1)
     blocks.add(turn.db, *zip(*rows, strict=True))
 
@@ -319,12 +318,11 @@ def _add_gathers(turn: Turn, place: Layout, body: Chunk) -> None:
             members.append((gather, seq, level, low, n, step, n))
     gather_rows.add(turn.db, rows, members)
     own = range(place.out_lo + body.first_output, place.out_lo + place_end(place, body))
-    aside = {*turn.done, *(d.datum for d in turn.dead)}
     for row in rows:
         if row[3] == 0:
             gathers.complete_empty(turn, row[0])
         else:
-            gathers.count_before(turn, row[0], own, aside)
+            gathers.count_before(turn, row[0], own)
 
 
 def place_end(place: Layout, body: Chunk) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tidemill.model.events import Event, Kind
 from tidemill.model.protocol import Failure
 from tidemill.model.states import BlockState
+from tidemill.stores.state import queues
 from tidemill.stores.state.database import Database
 
 if TYPE_CHECKING:
@@ -67,16 +68,19 @@ class Turn:
     Attributes:
         done: data that became complete and whose consumers have not been counted down.
         dead: data that ended without a value and whose consumers have not been told.
+        hear: (datum, run, port, state) of inputs that had ended without a value when the run was inserted.
         fresh: runs with nothing pending that are neither reused nor queued yet.
         ended: runs that ended and whose outputs have ended too: who waited for them because of an equal key goes on.
-        stop: blocks in which nothing new shall start, because something failed.
+        stop: (block, root cause) of blocks in which nothing new shall start, because something failed.
         promised: complete data that pending ones were just promised as.
         regrow: reused runs that grew, to grow again.
+        revive: runs that ended because of one that lives again; each holds its block open meanwhile.
         hot: runs per class that became ready in this turn and stand in no table yet.
         counts: changes of block counters, per block [open, done, reused, failed, skipped, cancelled, total].
         closed: blocks that closed in this turn.
         stopped: (run, worker) of leases voided while the worker may be executing them.
         failures: runs that ended with an error, for messages.
+        shared: other engines' turns may run at the same time.
         progress: (block, task, what) -> number of runs, for displays.
     """
 
@@ -86,12 +90,16 @@ class Turn:
         self.now = now
         self.done: list[int] = []
         self.dead: list[Dead] = []
+        self.hear: list[tuple[int, int, int, int]] = []
         self.fresh: list[Ready] = []
         self.hot: dict[int, list[int]] = {}
         self.ended: list[int] = []
-        self.stop: list[int] = []
+        self.stop: list[tuple[int, int | None]] = []
         self.promised: list[int] = []
         self.regrow: list[Regrow] = []
+        self.revive: list[int] = []
+        self.revived = 0
+        self.shared = False
         self.counts: dict[int, list[int]] = {}
         self.closed: list[Closed] = []
         self.stopped: list[tuple[int, int]] = []
@@ -99,6 +107,13 @@ class Turn:
         self.progress: dict[tuple[int, int, int], int] = {}
         self.events: list[Event] = []
         self.size = 0
+
+    def untold(self, found: list[int]) -> set[int]:
+        """Data, `found` among them, that have ended while their consumers have yet to be told: nobody may count them before."""
+        aside = {*self.done, *(d.datum for d in self.dead)}
+        if self.engine.doomed:
+            aside |= queues.doomed_among(self.db, found)
+        return aside
 
     def event(self, kind: Kind, ids: list[int], *, actor: int = 0, note: object = None, who: str = "") -> None:
         """Record what happened; written with the commit."""
@@ -121,9 +136,9 @@ class Turn:
             row = self.counts[block] = [0] * 7
         row[what] += n
 
-    def note_progress(self, what: int, where: Iterable[tuple[int, int]]) -> None:
-        """Count runs by (block, task) for displays."""
+    def note_progress(self, what: int, where: Iterable[tuple[int, int]], n: int = 1) -> None:
+        """Count runs by (block, task) for displays; `n` is -1 where they no longer count."""
         progress = self.progress
         for block, task in where:
             key = (block, task, what)
-            progress[key] = progress.get(key, 0) + 1
+            progress[key] = progress.get(key, 0) + n

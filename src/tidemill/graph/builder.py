@@ -5,7 +5,7 @@ from typing import Any
 
 from tidemill.graph import gathering, lower, ordering
 from tidemill.graph.context import building
-from tidemill.graph.future import Elements, Future, Loose
+from tidemill.graph.future import Elements, Future, Group, Loose
 from tidemill.graph.index import Axis
 from tidemill.graph.literals import Keeper
 from tidemill.graph.recorder import Recorder
@@ -118,6 +118,9 @@ class Builder(Recorder):
         self._entries = self._options.pop()[1]
 
     # --------------------------------------------------------------------------------------------------- lists, results
+
+    def single(self, group: Group) -> Any:
+        return self.assemble(gathering.closed(self, group), group.axes_)
 
     def gather(self, value: Any, over: Sequence[Axis] | None) -> Any:
         return gathering.gather(self, value, over)

@@ -64,28 +64,29 @@ def depth(annotation: object) -> int | None:
         return None
     found = inner(annotation)
     if found is None:
-        return 0 if sorts(annotation) or _is_path(annotation) else None
+        return 0 if sorts(annotation) or is_file(annotation) else None
     below = depth(found)
     return None if below is None else below + 1
 
 
-def depth_of(value: object) -> int | None:
-    """The same for a value."""
-    if type(value) in {list, tuple}:
-        below = depth_of(value[0]) if value else 0  # type: ignore[index]
-        return None if below is None else below + 1
-    return 0 if type(value) in _ATOMS or isinstance(value, (PurePath, File)) else None
+def least_depth(annotation: object) -> int:
+    """How many lists are nested in values of this type at least."""
+    found = inner(annotation)
+    return 0 if found is None else 1 + least_depth(found)
 
 
-def _is_path(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, (PurePath, File))
+def depth_of(value: object) -> int:
+    """How many lists are nested in this value, judged by the first member of each."""
+    return 1 + (depth_of(value[0]) if value else 0) if isinstance(value, (list, tuple)) else 0
 
 
-def is_file(annotation: object) -> bool:
-    """Whether values are files, or lists of files."""
+def is_file(annotation: object, classes: type | tuple[type, ...] = (PurePath, File)) -> bool:
+    """Whether values are files, or lists of files, of these classes."""
     annotation = plain(annotation)
     found = inner(annotation)
-    return _is_path(annotation) if found is None or found is UNKNOWN else is_file(found)
+    if found is None or found is UNKNOWN:
+        return isinstance(annotation, type) and issubclass(annotation, classes)
+    return is_file(found, classes)
 
 
 def tuple_length(annotation: object) -> int | None:
@@ -137,4 +138,5 @@ def _alike(given: type, wanted: type) -> bool:
 
 def show(annotation: object) -> str:
     """The annotation as people write it."""
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return text.replace(f"{File.__module__}.File", "tidemill.File")

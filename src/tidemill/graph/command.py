@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from tidemill.graph import check
 from tidemill.graph.index import Axis
 from tidemill.graph.policies import Policies
 from tidemill.graph.ports import Signature, positional
@@ -55,7 +56,7 @@ class CommandTask(Task[..., Any]):
     def _specify(self) -> TaskSpec:
         ports = self.signature.ports
         outputs = tuple(
-            Port(name, "str") if kind is str else Port(name, "File", file="file")
+            Port(name, "str") if kind is str else Port(name, check.show(File), file="file")
             for name, kind in zip(self.details.outputs, self.output_types, strict=True)
         )
         parts = common_parts(self.details.version, ports, outputs)

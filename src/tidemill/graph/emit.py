@@ -157,12 +157,12 @@ class Emission:
             return self._edges_with_order(piece, runs)
         if piece.ports is None:
             counts = list(piece.counts)
-            edge_run = [run for run, n in zip(runs, counts, strict=True) for _ in range(n)]
+            edge_run = [row for row, n in enumerate(counts) for _ in range(n)]
             return counts, edge_run, [port for n in counts for port in range(n)], piece.slots
         ports = list(piece.ports)
         if len(ports) == 1:
-            return 1, list(runs), ports * count, piece.slots
-        return len(ports), [run for run in runs for _ in ports], ports * count, piece.slots
+            return 1, list(range(count)), ports * count, piece.slots
+        return len(ports), [row for row in range(count) for _ in ports], ports * count, piece.slots
 
     def _edges_with_order(self, piece: Piece, runs: range) -> tuple[Column, list[int], list[int], Sequence[int]]:
         pending: list[int] = []
@@ -170,10 +170,10 @@ class Emission:
         edge_port: list[int] = []
         slots: list[int] = []
         at = 0
-        for run, n in zip(runs, piece.counts, strict=True):
+        for row, (run, n) in enumerate(zip(runs, piece.counts, strict=True)):
             waits = tuple(dict.fromkeys(self._graph.orders.get(run, ())))
             pending.append(n + len(waits))
-            edge_run += [run] * pending[-1]
+            edge_run += [row] * pending[-1]
             edge_port += [*range(n), *range(-1, -1 - len(waits), -1)]
             slots += piece.slots[at : at + n]
             slots += waits

@@ -28,20 +28,30 @@ class Kind:
         named: the output was named by the user, so `future.name` means the output itself.
     """
 
-    __slots__ = ("name", "named", "task", "type")
+    __slots__ = ("_part", "name", "named", "task", "type")
 
     def __init__(self, task: str, name: str, type: object = UNKNOWN, *, named: bool = False) -> None:
         self.task = task
         self.name = name
         self.type = type
         self.named = named
+        self._part: Kind | None = None
+
+    @property
+    def part(self) -> Kind:
+        """The kind of selected parts, of which nothing else is known."""
+        if self.type is UNKNOWN and not self.named:
+            return self
+        if self._part is None:
+            self._part = Kind(self.task, self.name)
+        return self._part
 
     def __repr__(self) -> str:
         return f"{self.task}.{self.name}" if self.named else self.task
 
 
-SELECTED = Kind("", "")
-"""A selected part of a value: nothing is known about its type."""
+VALUE = Kind("", "")
+"""A literal value."""
 
 BROKEN = Kind("", "broken")
 """The result of a call that has a problem: accepted everywhere, so that one mistake is reported once."""
@@ -64,6 +74,9 @@ class Owner(Protocol):
 
     def settled(self, leaf: Any) -> Any:
         """What a call that was made outside means here; anything else as it is."""
+
+    def single(self, group: Group) -> Any:
+        """A group with axes as elements, each of them one datum."""
 
     def gather(self, value: Any, over: Sequence[Axis] | None) -> Any:
         """The elements of a sweep as one list."""
@@ -216,7 +229,7 @@ class Future(Pending):
     def select_(self, step: Step) -> Any:
         if self.kind_ is BROKEN or (self.kind_.named and step == self.kind_.name):
             return self
-        return Future(self.owner_, self.slot_, (*self.path_, step), SELECTED, self.run_)
+        return Future(self.owner_, self.slot_, (*self.path_, step), self.kind_.part, self.run_)
 
     def after(self, *others: object) -> Future:
         self.owner_.after(self, others)
@@ -287,7 +300,7 @@ class Elements(Pending):
         values: Values | None = None,
         base: int = 0,
         path: Path = (),
-        kind: Kind = SELECTED,
+        kind: Kind = VALUE,
         runs: Mapped | None = None,
     ) -> None:
         self.owner_ = owner
@@ -312,6 +325,12 @@ class Elements(Pending):
             runs=self.runs_,
         )
 
+    def with_values_(self, items: Sequence[Any]) -> Elements:
+        """Other literal values in the same places."""
+        found = self.like_(self.axes_, self.terms_)
+        found.values_ = Values(items)
+        return found
+
     def what_(self) -> str:
         return "a sweep" if self.values_ is not None else f"a result of {self.kind_.task or 'a sweep'}"
 
@@ -320,7 +339,7 @@ class Elements(Pending):
             return self
         found = self.like_(self.axes_, self.terms_)
         found.path_ = (*self.path_, step)
-        found.kind_ = SELECTED
+        found.kind_ = self.kind_.part
         return found
 
     def literal_(self, index: int) -> Any:

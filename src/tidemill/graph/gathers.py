@@ -78,6 +78,13 @@ class Gathers:
         number = slot - GATHER
         return next(lists.position for lists in reversed(self._lists) if lists.number <= number)
 
+    def members(self, slot: int) -> list[tuple[int, int, int]]:
+        """The slots in a list, as (first, count, step)."""
+        number = slot - GATHER
+        found = next(lists for lists in reversed(self._lists) if lists.number <= number)
+        base = found.base + indices(found.kept, number - found.number, number - found.number + 1, found.size)[0]
+        return [(base + first, count, step) for first, count, step in found.pattern]
+
     def specs(self, outputs: int) -> Iterator[tuple[int, GatherSpec]]:
         """(position, list) in the order in which they can be handed on."""
         for lists in sorted(self._lists, key=lambda found: found.position):

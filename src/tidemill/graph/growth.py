@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tidemill.graph import context, gathering
+from tidemill.graph import context, cycles, gathering
 from tidemill.graph.builder import Builder
 from tidemill.graph.emit import Emission, header
 from tidemill.graph.future import Future, Group, Pending
@@ -59,6 +59,7 @@ def grow(value: Any, growing: Growing, spec: TaskSpec) -> Growth | None:
         graph = growing.open()
     try:
         slots = [_forwarded(graph, part) for part in _outputs(value, spec)]
+        cycles.check(graph)
     except WiringError as error:
         graph.problems.check(error)
         raise

@@ -1,5 +1,6 @@
 """What a call is, as a digest: equal calls of equal code have equal plans."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ from tidemill.graph.literals import Writer
 from tidemill.graph.ports import BindError
 from tidemill.graph.structure import rewrite
 from tidemill.model.digest import digest
-from tidemill.model.values import encode
+from tidemill.model.values import File, Ref, encode
 
 
 class Identities:
@@ -42,7 +43,16 @@ class Identities:
         number = self._axes.setdefault
         terms = [(number(t.axis, len(self._axes)), *t[1:]) for t in leaf.terms_]
         items = leaf.values_.items
-        return ("sweep", terms, leaf.base_, leaf.path_, items if isinstance(items, range) else list(items))
+        found = encode(items if isinstance(items, range) else list(items), _state)
+        return ("sweep", terms, leaf.base_, leaf.path_, found)
+
+
+def _state(leaf: Any) -> Ref:
+    """A file among many that have yet to be read, by its state."""
+    if isinstance(leaf, File) and leaf.ref is not None:
+        return leaf.ref
+    found = os.stat(leaf)
+    return Ref(encode([os.path.abspath(leaf), found.st_size, found.st_mtime_ns]), found.st_size, "file")
 
 
 def _arguments(call: Loose) -> list[Any]:

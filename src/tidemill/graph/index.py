@@ -69,7 +69,7 @@ def flatten(terms: Sequence[Term], axes: Sequence[Axis]) -> Flat:
 
 def indices(flat: Flat, low: int, high: int, size: int) -> Sequence[int]:
     """The index at each of the numbers `low … high-1` out of `size`."""
-    if not flat:
+    if not flat or size == 0:
         return [0] * (high - low)
     if len(flat) == 1:
         return _one(*flat[0], low, high, size)

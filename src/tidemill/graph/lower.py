@@ -6,6 +6,7 @@ A port that wants a list is different: axes that nothing else brings in are gath
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tidemill.graph import check
@@ -90,11 +91,13 @@ class Arguments:
         return leaf
 
     def _files(self, i: int, value: Any) -> Any:
-        """Texts at a port for files are paths."""
-        if isinstance(value, str):
-            value = File(value)
-        elif type(value) is list and value and set(map(type, value)) == {str}:
-            value = [File(v) for v in value]
+        """What stands for a file at a port for files, as the class that the port is annotated with."""
+        if isinstance(value, list):
+            return [self._files(i, v) for v in value]
+        if isinstance(value, Elements) and value.values_ is not None and not value.path_:
+            return value.with_values_([self._files(i, v) for v in value.values_.items])
+        if isinstance(value, str) or (isinstance(value, (Path, File)) and getattr(value, "ref", None) is None):
+            return File(value) if check.is_file(self.signature.types[i], File) else Path(value)
         return value
 
     # --------------------------------------------------------------------------------------------------------- lists
@@ -106,7 +109,7 @@ class Arguments:
             return False
         wanted = check.depth(self.signature.types[i])
         has = element_depth(value)
-        return wanted is None or has is None or has < wanted
+        return wanted is None or has < wanted
 
     # --------------------------------------------------------------------------------------------------------- types
 
@@ -196,14 +199,13 @@ def element_axes(value: Any) -> tuple[Axis, ...]:
     return value.axes_ if isinstance(value, (Elements, Group)) else ()
 
 
-def element_depth(value: Any) -> int | None:
-    """How many lists are nested in each element of a sweep, None if unknown."""
+def element_depth(value: Any) -> int:
+    """How many lists are nested in each element of a sweep, as far as that is known."""
     if isinstance(value, Group):
-        return None
+        return 0
     if value.values_ is None:
-        return check.depth(value.kind_.type)
-    items = value.values_.items
-    return check.depth_of(value.literal_(0)) if len(items) else None
+        return check.least_depth(value.kind_.type)
+    return check.depth_of(value.literal_(0)) if len(value.values_.items) else 0
 
 
 def _short(value: object) -> str:

@@ -207,6 +207,6 @@ def try_encoding(leaves: list[Leaf]) -> None:
 
 
 def _look(leaf: Any) -> Ref:
-    if not os.path.exists(leaf):
+    if not os.path.exists(leaf) and getattr(leaf, "ref", None) is None:
         raise UsageError(f"there is no file {os.fspath(leaf)!r}")
     return Ref(bytes(32), 0, "file")

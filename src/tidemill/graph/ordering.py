@@ -6,6 +6,7 @@ from typing import Any
 from tidemill.graph.future import BROKEN, Elements, Group
 from tidemill.graph.gathers import GATHER
 from tidemill.graph.index import flatten, indices, total
+from tidemill.graph.problems import place
 from tidemill.graph.structure import leaves, rewrite
 
 
@@ -58,11 +59,9 @@ def _wait(graph: Any, target: Any, other: Any) -> None:
     runs = target.runs_ if isinstance(target, Elements) else None
     first_run = target.run_ if runs is None else runs.first_run
     first_slot = target.slot_ if runs is None else runs.first_output
-    if not _is_before(graph, other, first_run, first_slot):
-        graph.problem(
-            f"{target.what_()} was called before {other.what_()}, which it should wait for; swap the two calls"
-        )
-        return
+    before = _is_before(graph, other, first_run, first_slot)
+    if not before:
+        graph.forward.append((first_run, 1 if runs is None else total(runs.axes), place()))
     if isinstance(other, Elements):
         axes = () if runs is None else runs.axes
         other = _whole(other)
@@ -70,7 +69,7 @@ def _wait(graph: Any, target: Any, other: Any) -> None:
         if over:
             if total(over) == 0:
                 return
-            other = graph.gather_at(other, over, first_run)
+            other = graph.gather_at(other, over, first_run if before else graph.runs)
     if isinstance(target, Elements):
         _wait_mapped(graph, target, other)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tidemill.graph import context, gathering
+from tidemill.graph import context, cycles, gathering
 from tidemill.graph.builder import Builder
 from tidemill.graph.columns import CallColumns
 from tidemill.graph.emit import Emission, encode_result, header
@@ -14,7 +14,7 @@ from tidemill.graph.future import Loose
 from tidemill.graph.identity import Identities
 from tidemill.graph.literals import PlanKeeper
 from tidemill.model.delta import Chunk
-from tidemill.model.errors import TidemillError, WiringError
+from tidemill.model.errors import TidemillError, UsageError, WiringError
 
 
 class Plan:
@@ -81,18 +81,22 @@ def _counts(graph: Builder) -> dict[str, int]:
     return found
 
 
-def build(call: Loose) -> Plan:
+def build(call: Any) -> Plan:
     """Compile a call of a workflow or task.
 
     Raises:
+        UsageError: if it is something else.
         WiringError: if it does not fit together, with every problem found and its place.
     """
+    if not isinstance(call, Loose):
+        raise UsageError(f"only calls of workflows and tasks can be run, not {call!r}")
     context.new_epoch()
     keeper = PlanKeeper()
     graph = Builder(keeper)
     graph.root = call
     try:
         result, slots = gathering.template(gathering.resolved(graph, graph.materialise(call)))
+        cycles.check(graph)
     except Exception as error:
         graph.problems.check(error)
         raise

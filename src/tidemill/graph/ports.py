@@ -91,6 +91,8 @@ class Signature:
         elif self.ports and self.ports[-1].variadic == "**":
             rest[name] = value
             values[-1] = rest
+        elif i is not None:
+            texts.append(f"{self.name}() takes {name!r} by position only")
         else:
             near = difflib.get_close_matches(name, self._number, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; it has {_quoted(self._number) or 'none'}"

@@ -1,7 +1,7 @@
 """From calls to columns.
 
-Runs and outputs are numbered in the order of the calls, so every input comes before what uses it and no cycle can
-arise.
+Runs and outputs are numbered in the order of the calls, so every input comes before what uses it. Only `after` can name
+a later run, and so close a circle, see `tidemill.graph.cycles`.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,6 +36,7 @@ class Recorder(Owner):
         classes: the classes their runs stand in.
         segments: runs in the order of the calls.
         orders: run -> slots it waits for without using them, for runs written out in columns.
+        forward: (run, how many from there, place) of runs that wait for later ones.
         ambient: axes of mapped workflows whose bodies are being built; nothing gathers these.
         special: the next call needs a closer look, whatever its arguments.
     """
@@ -53,6 +54,7 @@ class Recorder(Owner):
         self.gathers = Gathers()
         self.blocks = Blocks()
         self.orders: dict[int, tuple[int, ...]] = {}
+        self.forward: list[tuple[int, int, str]] = []
         self.ambient: tuple[Axis, ...] = ()
         self.special = False
         self._columns = CallColumns(0, 0, 0)

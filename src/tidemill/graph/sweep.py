@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from tidemill.graph import context, lower
 from tidemill.graph.call import Call
-from tidemill.graph.future import Elements, Loose, Pending, Values
+from tidemill.graph.future import Elements, Group, Loose, Pending, Values
 from tidemill.graph.index import Axis, Term, total
 from tidemill.graph.literals import item_of
 from tidemill.graph.problems import problem
@@ -154,6 +154,8 @@ def _along(elements: Elements, axis: Axis, stride: int) -> Elements:
 def _flat(values: Any, what: str) -> Elements:
     if isinstance(values, Loose):
         raise problem(f"{what}() of a call's results works inside a workflow only, where the call's axes are known")
+    if isinstance(values, Group) and values.axes_:
+        return cast("Elements", values.owner_.single(values))
     return _elements(values, None, what)
 
 

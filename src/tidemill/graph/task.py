@@ -44,7 +44,7 @@ class Task(Generic[P, R_co]):
     To a type checker a call returns what the function returns, because that is what the result may be used for: as an
     argument of another call, with an index or attribute, as the return value. A second signature admits any arguments,
     because a sweep or its results may stand wherever one value, or a list of them, is wanted; what really does not fit
-    is reported when the workflow is built.
+    is reported when the workflow is built. The result of a task with named outputs is anything, for `result.name`.
 
     Attributes:
         fn: the function itself.
@@ -88,6 +88,10 @@ class Task(Generic[P, R_co]):
         if graph is None:
             return Call(self, args, kwargs)
         return graph.call(self, values)
+
+    def call(self, *args: Any, **kwargs: Any) -> Call[R_co]:
+        """The same as calling the task, for type checkers: they then know `run`, `after` and the like of the result."""
+        return self(*args, **kwargs)  # type: ignore[return-value]
 
     def options(self, **options: Any) -> "Task[P, R_co]":
         """A copy with other policies: `retries`, `timeout`, `cpus`, `memory`, `priority`, `cache`, ….
@@ -177,8 +181,8 @@ class Task(Generic[P, R_co]):
         return locate(self.fn, self, spread=len(self.details.outputs) > 1)
 
     def __reduce__(self) -> Any:
-        found = locate(self.fn, self) if self.axis is None else None
-        if found is not None and found.module:
+        found = importable(self.fn, self)
+        if found is not None and found.module and attribute(sys.modules[found.module], found.qualname) is self:
             return _imported, (found.module, found.qualname)
         return _empty, (type(self),), {"fn": self.fn, "details": self.details, "axis": self.axis}
 
@@ -261,19 +265,25 @@ def locate(fn: Callable[..., Any], task: object, *, spread: bool = False) -> Pyt
     Raises:
         UsageError: if it must travel in the specification and cannot be pickled.
     """
+    found = importable(fn, task)
+    if found is None:
+        found = Python(fn.__qualname__, pickled=_pickled(fn, fn.__qualname__))
+    return msgspec.structs.replace(found, spread=spread)
+
+
+def importable(fn: Callable[..., Any], task: object) -> Python | None:
+    """Where the function, or a task of it, can be imported from; None if nowhere."""
     module, qualname = fn.__module__, fn.__qualname__
-    if module == "__main__":
-        main = sys.modules["__main__"]
-        spec = getattr(main, "__spec__", None)
-        file = getattr(main, "__file__", None)
-        if _stands_at(main, qualname, fn, task):
-            if spec is not None and spec.name != "__main__":
-                return Python(qualname, module=spec.name, spread=spread)
-            if file is not None and os.path.isfile(file):
-                return Python(qualname, file=os.path.abspath(file), spread=spread)
-    elif _stands_at(sys.modules.get(module), qualname, fn, task):
-        return Python(qualname, module=module, spread=spread)
-    return Python(qualname, pickled=_pickled(fn, qualname), spread=spread)
+    if not _stands_at(sys.modules.get(module), qualname, fn, task):
+        return None
+    if module != "__main__":
+        return Python(qualname, module=module)
+    main = sys.modules[module]
+    spec = getattr(main, "__spec__", None)
+    file = getattr(main, "__file__", None)
+    if spec is not None and spec.name != "__main__":
+        return Python(qualname, module=spec.name)
+    return Python(qualname, file=os.path.abspath(file)) if file is not None and os.path.isfile(file) else None
 
 
 def _stands_at(module: object, qualname: str, fn: object, task: object) -> bool:
@@ -315,7 +325,6 @@ def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 def task(
     *,
     name: str | None = None,
-    outputs: Sequence[str] = (),
     version: str | int = "",
     retries: int = 0,
     backoff: float = 1.0,
@@ -328,6 +337,23 @@ def task(
     on_skipped: str = "skip",
     on_cancelled: str = "skip",
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+@overload
+def task(
+    *,
+    outputs: Sequence[str],
+    name: str | None = None,
+    version: str | int = "",
+    retries: int = 0,
+    backoff: float = 1.0,
+    timeout: float = 0.0,
+    cpus: float = 1.0,
+    memory: int | str = 0,
+    cache: bool = True,
+    priority: int = 0,
+    on_error: str = "skip",
+    on_skipped: str = "skip",
+    on_cancelled: str = "skip",
+) -> Callable[[Callable[P, Any]], Task[P, Any]]: ...
 def task(  # noqa: D417 — the options stand in the signature above
     fn: Callable[..., Any] | None = None,
     /,

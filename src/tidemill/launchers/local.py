@@ -23,8 +23,9 @@ from tidemill.launchers import processes
 from tidemill.model import protocol
 from tidemill.model.states import Reason
 from tidemill.workers import staging
-from tidemill.workers.failure import signal_name
+from tidemill.workers.failure import FAILED, signal_name
 from tidemill.workers.identity import start_time
+from tidemill.workers.usage import OutOfMemory
 from tidemill.workers.wire import Channel
 
 ALIVE = "alive"
@@ -70,7 +71,7 @@ class LocalWorker:
         self._startup = startup
         self._lifeline = lifeline
         self._reason: tuple[Reason, str] | None = None
-        self._ooms = processes.oom_kills()
+        self._out_of_memory = OutOfMemory()
         self._shared = mmap.mmap(shared, _INDEX.size)
 
     def started(self) -> tuple[int, int, float] | None:
@@ -105,8 +106,9 @@ class LocalWorker:
     def exit_reason(self) -> tuple[Reason, str]:
         """Once the channel has ended: why, and in words such as "signal 11 (SIGSEGV)" or "exit code 3".
 
-        EXIT_CODE and SIGNAL are what the process did itself, OUT_OF_MEMORY what the kernel did to it, WORKER_DIED a
-        signal from outside. Nothing of its process group is left afterwards. Waits at most a second.
+        EXIT_CODE and SIGNAL are what user code did to the process, OUT_OF_MEMORY what the kernel did. WORKER_DIED
+        is a signal from outside, or a trouble of the worker's own that `log_tail` tells. Waits at most a second. Then
+        nothing of the process group is left, and `channel` and `sentinel` are closed.
         """
         if self._reason is None:
             self._end()
@@ -131,9 +133,11 @@ class LocalWorker:
                 time.sleep(0.001)
 
     def _why(self, code: int) -> tuple[Reason, str]:
+        if code == FAILED:
+            return Reason.WORKER_DIED, "the worker could not go on"
         if code >= 0:
             return Reason.EXIT_CODE, f"exit code {code}"
-        if -code == signal.SIGKILL and processes.oom_kills() > self._ooms:
+        if -code == signal.SIGKILL and self._out_of_memory.struck():
             return Reason.OUT_OF_MEMORY, "out of memory (killed)"
         return (Reason.SIGNAL if -code in _FAULTS else Reason.WORKER_DIED), signal_name(-code)
 
@@ -170,6 +174,7 @@ class LocalPool:
         self._setup_for = setup_for
         self._python = python
         self._environment = {**os.environ, **(environment or {})}
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process compiles all that it imports
         self._alive = -1
 
     def start(self) -> None:

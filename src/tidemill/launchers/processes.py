@@ -113,12 +113,3 @@ def _holds(pid: str, name: str) -> bool:
                 if os.readlink(f"/proc/{pid}/fd/{descriptor}") == name:
                     return True
     return False
-
-
-def oom_kills() -> int:
-    """How many processes this kernel has killed for want of memory; 0 where it does not say."""
-    with suppress(OSError), open("/proc/vmstat", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0

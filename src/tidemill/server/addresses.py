@@ -1,14 +1,23 @@
 """Where the parts of a store are, from its URL."""
 
+import contextlib
 import hashlib
 import os
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
+from tidemill.model.errors import ConfigError
 from tidemill.stores.state.open import is_postgres
 
+LOG = "engine.log"
+"""File in a store's directory: what the process that serves it has to say when something goes wrong."""
+
+_SOCKET = "engine.sock"
 _LONGEST_SOCKET = 100
+"""Bytes; the address of a Unix socket has room for a few more (unix(7): 108 with the final zero)."""
+_OWN_DESCRIPTORS = "/proc/self/fd"
 
 
 class Place(NamedTuple):
@@ -31,14 +40,43 @@ class Place(NamedTuple):
 
 def place_of(url: str, objects: str = "") -> Place:
     """The parts of the store at `url` (a directory or `postgresql://…`)."""
+    if objects and "://" not in objects:
+        objects = os.path.abspath(objects)
     if is_postgres(url):
-        name = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
-        directory = Path(tempfile.gettempdir()) / f"tidemill-{os.getuid()}" / name
+        directory = _data_home() / "tidemill" / _name_of(url)
         return Place(url, objects or str(directory / "objects"), directory, "", False)
     directory = Path(url.removeprefix("file://")).absolute()
-    socket = str(directory / "engine.sock")
-    if len(socket.encode()) > _LONGEST_SOCKET:
-        # the address of a Unix socket has room for 107 bytes only
-        name = hashlib.blake2b(str(directory.resolve()).encode(), digest_size=12).hexdigest()
-        socket = str(Path(tempfile.gettempdir()) / f"tidemill-{os.getuid()}-{name}.sock")
-    return Place(str(directory), objects or str(directory / "objects"), directory, socket, True)
+    return Place(str(directory), objects or str(directory / "objects"), directory, str(directory / _SOCKET), True)
+
+
+def _data_home() -> Path:
+    """Where a user's data are kept (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser().absolute()
+
+
+def _name_of(url: str) -> str:
+    """A short name of a database, whatever password is used for it."""
+    parts = urlsplit(url)
+    database = f"{parts.username or ''}@{parts.hostname or ''}:{parts.port or ''}{parts.path}?{parts.query}"
+    return hashlib.blake2b(database.encode(), digest_size=8).hexdigest()
+
+
+@contextlib.contextmanager
+def reachable(path: str) -> Iterator[str]:
+    """An address for the socket at `path`: the path itself, or if that is too long, a short way to its directory.
+
+    Raises:
+        ConfigError: the path is too long for this system.
+        OSError: there is no such directory.
+    """
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET:
+        yield path
+        return
+    if not os.path.isdir(_OWN_DESCRIPTORS):
+        raise ConfigError(f"the path {path} is too long for a socket", hint="use a store directory with a shorter path")
+    folder, name = os.path.split(path)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"{_OWN_DESCRIPTORS}/{descriptor}/{name}"
+    finally:
+        os.close(descriptor)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tidemill.engine import control, hubs, submit
 from tidemill.engine.turn import Turn
 from tidemill.model import delta, session
-from tidemill.model.errors import NotFoundError, TidemillError, UsageError
+from tidemill.model.errors import ConflictError, NotFoundError, StoreError, TidemillError, UsageError
 from tidemill.model.session import (
     Attach,
     Begin,
@@ -23,81 +23,116 @@ from tidemill.model.session import (
     Welcome,
 )
 from tidemill.model.states import BlockState
+from tidemill.server.rounds import Round
 from tidemill.server.sessions import Followed, Session
 from tidemill.stores.state import blocks
 
 if TYPE_CHECKING:
     from tidemill.server.host import Host
 
-After = list[tuple[Session, session.ToClient]]
 
-
-def take(host: Host, turn: Turn, client: Session, message: session.ToServer, after: After) -> None:
-    """Do what a message asks; replies go to `after` and are sent once the transaction is durable.
+def take_all(host: Host, turn: Turn, found: Round) -> None:
+    """Do what the clients' messages of a round ask, in order; one that cannot be done is refused and changes nothing.
 
     Raises:
-        TidemillError: it cannot be done; nothing else of the transaction is affected.
+        StoreError: the store cannot do it; nothing of the transaction happens.
+        ConflictError: another engine was at the same rows; nothing of the transaction happens.
     """
+    for client, message in found.requests:
+        if client.gone:
+            continue
+        try:
+            _take(host, turn, found, client, message)
+        except StoreError:
+            raise
+        except TidemillError as error:
+            if type(error) is ConflictError:
+                raise
+            found.reply(client, _refusal(message, error))
+        if isinstance(message, Part):
+            host.engine.settle(turn)
+
+
+def _take(host: Host, turn: Turn, found: Round, client: Session, message: session.ToServer) -> None:
     if isinstance(message, Part):
-        followed = client.blocks.get(message.block)
-        if followed is None:
-            raise UsageError(f"block {message.block} was not begun in this session")
-        submit.chunk(turn, message.block, message.seq, message.digest, delta.decode_chunk(message.body))
-        followed.stored = max(followed.stored, message.seq + 1)
-        after.append((client, Stored(message.block, followed.stored)))
+        _part(turn, found, client, message)
     elif isinstance(message, Seal):
+        _followed(client, message.block)
         submit.seal(turn, message.block)
     elif isinstance(message, Begin):
-        _begin(host, turn, client, message, after)
+        _begin(turn, found, client, message)
     elif isinstance(message, Watch):
-        _watch(host, turn, client, message.block, after)
+        _watch(turn, found, client, message.block)
     elif isinstance(message, Attach):
-        _attach(host, client, message, after)
+        _attach(host, found, client, message)
     elif isinstance(message, Detach):
-        host.leaving.append((client, message.now))
+        found.leaving.append((client, message.now))
     else:
-        after.append((client, Reply(message.number, _command(turn, message))))
+        found.reply(client, Reply(message.number, _command(turn, message)))
 
 
-def refusal(message: session.ToServer, error: TidemillError) -> Reply:
+def _refusal(message: session.ToServer, error: TidemillError) -> Reply:
     """How a client learns that it cannot be done."""
     number = message.number if isinstance(message, (Begin, Command)) else 0
     return Reply(number, None, error.code, str(Exception.__str__(error)), error.hint)
 
 
-def _attach(host: Host, client: Session, message: Attach, after: After) -> None:
+def _followed(client: Session, block: int) -> Followed | None:
+    """What a client follows; None if the block has ended meanwhile.
+
+    Raises:
+        UsageError: the client has nothing to do with this block.
+    """
+    if block not in client.begun:
+        raise UsageError(f"block {block} was not begun in this session")
+    return client.blocks.get(block)
+
+
+def _part(turn: Turn, found: Round, client: Session, message: Part) -> None:
+    followed = _followed(client, message.block)
+    if followed is None:
+        return
+    submit.chunk(turn, message.block, message.seq, message.digest, delta.decode_chunk(message.body))
+    followed.stored = max(followed.stored, message.seq + 1)
+    found.reply(client, Stored(message.block, followed.stored))
+
+
+def _attach(host: Host, found: Round, client: Session, message: Attach) -> None:
     if message.version != session.VERSION:
         raise UsageError(
             f"this client speaks version {message.version} of the session protocol, the engine {session.VERSION}",
             hint="use the same version of Tidemill, or wait until the running engine has ended",
         )
-    host.wanted.append((message.workers, message.path))
-    after.append((client, Welcome(host.engine.id, max(message.workers, len(host.slots.all)))))
+    client.workers = message.workers
+    found.paths.append(message.path)
+    found.reply(client, Welcome(host.engine.id, max(message.workers, len(host.slots.all))))
 
 
-def _begin(host: Host, turn: Turn, client: Session, message: Begin, after: After) -> None:
+def _begin(turn: Turn, found: Round, client: Session, message: Begin) -> None:
     begun = submit.begin(turn, message.key, message.name, message.header, options=message.options)
     digests = blocks.chunk_digests(turn.db, begun.block, begun.chunks) if begun.resumed else []
-    after.append((client, Begun(message.number, begun.block, begun.chunks, begun.sealed, begun.resumed, digests)))
-    _follow(host, turn, client, begun.block, begun.chunks, fresh=not begun.resumed)
+    found.reply(client, Begun(message.number, begun.block, begun.chunks, begun.sealed, begun.resumed, digests))
+    client.begun.add(begun.block)
+    (found.joined if begun.resumed else found.begun).append(begun.block)
+    _follow(turn, client, begun.block, begun.chunks)
 
 
-def _watch(host: Host, turn: Turn, client: Session, block: int, after: After) -> None:
+def _watch(turn: Turn, found: Round, client: Session, block: int) -> None:
     row = blocks.get(turn.db, block)
     if row is None or row.parent is not None:
         raise NotFoundError(f"there is no workflow block {block}", hint="tidemill status lists them")
     if row.state not in (BlockState.OPEN, BlockState.CLOSING):
-        after.append((client, Closed(block, row.state)))
+        found.reply(client, Closed(block, row.state))
         return
     submitted = blocks.delta(turn.db, block)
-    _follow(host, turn, client, block, submitted.chunks if submitted else 0, fresh=False)
+    found.joined.append(block)
+    _follow(turn, client, block, submitted.chunks if submitted else 0)
 
 
-def _follow(host: Host, turn: Turn, client: Session, block: int, stored: int, *, fresh: bool) -> None:
+def _follow(turn: Turn, client: Session, block: int, stored: int) -> None:
     row = blocks.get(turn.db, block)
     assert row is not None
-    client.blocks[block] = Followed(row.hub, stored, bool(row.flags & blocks.DETACHED))
-    host.board.open(block, fresh=fresh)
+    client.blocks[block] = Followed(row.hub, stored)
     if row.state == BlockState.OPEN:
         hubs.set_active(turn, row.hub, active=True)
 

@@ -1,5 +1,5 @@
-"""The lock of a store directory: held by the operating system for the life of the engine's process, so nobody ever removes a
-file. It is not inherited by workers."""
+"""The lock of a store directory: held by the operating system for the life of the engine's process, so nobody ever
+removes a file. It is not inherited by workers."""
 
 import errno
 import fcntl

@@ -1,73 +1,115 @@
-"""`python -m tidemill.server.main`: the process that serves a store, started by whoever comes first and apart from the user's
-interpreter, so that a busy program never stalls it."""
+"""The process that serves a store, started by whoever comes first and apart from the user's interpreter, so that a busy
+program never stalls it."""
 
 import contextlib
+import faulthandler
 import os
 import socket
-import sys
 from pathlib import Path
 
 from tidemill.engine import hubs, reclaim
 from tidemill.engine.engine import Engine
+from tidemill.engine.turn import Turn
 from tidemill.model import session
-from tidemill.model.errors import TidemillError
-from tidemill.server import takeover
-from tidemill.server.addresses import Place, place_of
+from tidemill.model.errors import ConfigError, TidemillError
+from tidemill.server import takeover, trace
+from tidemill.server.addresses import LOG, Place, place_of
 from tidemill.server.host import Host
 from tidemill.server.lock import StoreLock
-from tidemill.server.slots import Slots, machine_memory
+from tidemill.server.slots import Slots, machine_cpus, machine_memory
+from tidemill.stores.state import workers
 from tidemill.stores.state.open import open_database
 from tidemill.stores.state.workers import Worker
 from tidemill.workers.identity import identity
 from tidemill.workers.wire import Channel
 
+LEASE = "TIDEMILL_LEASE_SECONDS"
+"""Environment variable: how long an engine that is not heard of keeps its leases, where several serve a store."""
+_LOG_BYTES = 1 << 20
+"""A longer log is begun anew."""
 
-def main(argv: list[str] | None = None) -> int:
+
+def main(argv: list[str]) -> int:
     """Arguments: the store's URL, the object store's URL, and the descriptor of the first client's socket."""
-    url, objects, descriptor = (argv or sys.argv)[1:4]
+    url, objects, descriptor = argv[1:4]
     first = socket.socket(fileno=int(descriptor))
     first.set_inheritable(False)
+    place = place_of(url, objects)
     try:
-        return _serve(place_of(url, objects), first)
+        lock = StoreLock(place.directory) if place.alone else None
+        if lock is not None and not lock.take():
+            Channel(first).send_all(session.encode(session.Busy(place.socket)))
+            return 0
+        host = _open(place)
     except TidemillError as error:
         with contextlib.suppress(OSError):
             message = session.Reply(0, None, error.code, str(Exception.__str__(error)), error.hint)
             Channel(first).send_all(session.encode(message))
         return 1
+    host.add_client(first)
+    try:
+        host.serve()
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(place.socket).unlink()
+        host.engine.db.close()
+    return 0
 
 
-def _serve(place: Place, first: socket.socket) -> int:
-    lock = StoreLock(place.directory) if place.alone else None
-    if lock is not None and not lock.take():
-        Channel(first).send_all(session.encode(session.Busy(place.socket)))
-        return 0
-    engine = Engine(open_database(place.state))
+def _open(place: Place) -> Host:
+    """Open the store, take over from engines that are gone, and be ready for clients.
+
+    Raises:
+        TidemillError: it cannot be served.
+    """
+    lease = _lease()
+    place.directory.mkdir(parents=True, exist_ok=True)
+    db = open_database(place.state)
+    trace.attach(db)
+    engine = Engine(db)
     who = identity()
     me = Worker(0, None, 0, "engine", who.host, who.boot, who.namespace, who.pid, who.start, 0.0, 0.0)
-    with engine.turn() as turn:
-        reclaim.register(turn, me)
+    engine.transact(lambda turn: reclaim.register(turn, me, lease))
     left = takeover.take_over(engine, place.directory)
-    if place.alone:
-        with engine.turn() as turn:
-            hubs.suspend_attached(turn)
-    host = Host(engine, me, place.directory, place.objects, Slots(float(os.cpu_count() or 1), machine_memory()))
+    engine.transact(_suspend)
+    slots = Slots(machine_cpus(), machine_memory())
+    host = Host(engine, me, place.directory, place.objects, slots, lease)
     host.unreaped = left
     if place.alone:
         host.listen(place.socket)
     else:
         host.hear()
-    host.add_client(first)
+    _redirect(place.directory / LOG)
+    return host
+
+
+def _suspend(turn: Turn) -> None:
+    """Who was attached to the store's work is gone if nobody else serves it."""
+    if len(workers.engines(turn.db)) == 1:
+        hubs.suspend_attached(turn)
+
+
+def _lease() -> float:
+    text = os.environ.get(LEASE, "")
     try:
-        host.serve()
-    finally:
-        engine.db.close()
-        if place.alone:
-            with contextlib.suppress(FileNotFoundError):
-                Path(place.socket).unlink()
-        if lock is not None:
-            lock.release()
-    return 0
+        found = float(text) if text else reclaim.LEASE_SECONDS
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise ConfigError(f"{LEASE} must be a positive number of seconds, not {text!r}")
+    return found
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _redirect(log: Path) -> None:
+    """From here on this process outlives its client's terminal: what it has to say goes to a file."""
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(log, flags, 0o644)
+        if os.fstat(descriptor).st_size > _LOG_BYTES:
+            os.ftruncate(descriptor, 0)
+    except OSError:
+        descriptor = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
+    faulthandler.enable(2)

@@ -6,14 +6,15 @@ from tidemill.model.session import Progress, TaskProgress
 from tidemill.model.states import RunState
 from tidemill.stores.state import runs
 
-_FIELD = {
-    DONE: "done",
-    REUSED: "reused",
-    FAILED: "failed",
-    SKIPPED: "skipped",
-    CANCELLED: "cancelled",
-    TOTAL: "total",
+_FIELDS = {
+    DONE: ("done",),
+    REUSED: ("done", "reused"),
+    FAILED: ("failed",),
+    SKIPPED: ("skipped",),
+    CANCELLED: ("cancelled",),
+    TOTAL: ("total",),
 }
+"""Reused runs are done, too, as in the blocks' own counters."""
 _STORED = {
     RunState.COMPLETE: "done",
     RunState.ERROR: "failed",
@@ -62,8 +63,8 @@ class Board:
             root = self._engine.facts(turn.db, block).root
             if root in self._rows:
                 row = self._row(root, task)
-                name = _FIELD[what]
-                setattr(row, name, getattr(row, name) + n)
+                for name in _FIELDS[what]:
+                    setattr(row, name, getattr(row, name) + n)
                 if what == REUSED:
                     row.done += n
                 self.changed.add(root)

@@ -2,29 +2,37 @@
 
 from dataclasses import dataclass
 
+from tidemill.model import session
 from tidemill.workers.wire import Channel
 
 
 @dataclass
 class Followed:
-    """A root block that a client follows: its hub, how much of its delta is stored, whether it goes on without the client."""
+    """A root block that a client follows: its hub, and how many chunks of its delta are stored."""
 
     hub: int
     stored: int
-    detached: bool
 
 
 class Session:
     """One client.
 
     Attributes:
-        blocks: the root blocks it follows.
+        begun: the root blocks that it submits.
+        blocks: the root blocks it follows until they end.
+        workers: how many local workers it wants.
         leaving: it has said goodbye and waits for what runs to finish.
         gone: its connection has ended.
     """
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self.begun: set[int] = set()
         self.blocks: dict[int, Followed] = {}
+        self.workers = 0
         self.leaving = False
         self.gone = False
+
+    def tell(self, message: session.ToClient) -> None:
+        """Send a message, or as much of it as goes without waiting."""
+        self.channel.send(session.encode(message))

@@ -2,7 +2,10 @@
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from tidemill.engine.engine import Engine
 from tidemill.launchers.local import LocalPool, LocalWorker
@@ -17,6 +20,15 @@ LARGEST = 500
 RESERVE_AFTER = 2.0
 """Seconds after which a request that does not fit beside others gets the machine reserved."""
 _OVERHEAD = 1e-5
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+class Ending(NamedTuple):
+    """Why the host ends a worker, and the run it does so for (0: for none, so that nothing is charged)."""
+
+    reason: Reason
+    message: str
+    run: int = 0
 
 
 class Slot:
@@ -27,7 +39,8 @@ class Slot:
         ready: it has said hello.
         held: run -> (class, task) of what it was given and has not answered.
         known: tasks whose specification it has.
-        ending: why the host is ending it, if it is.
+        ending: why the host is ending it, if it is; it gets nothing more.
+        killed: it was not asked to end but killed.
     """
 
     def __init__(self, pool: LocalPool, worker: LocalWorker, registration: int) -> None:
@@ -37,12 +50,18 @@ class Slot:
         self.ready = False
         self.held: dict[int, tuple[int, int]] = {}
         self.known: set[int] = set()
-        self.ending: tuple[Reason, str] | None = None
+        self.ending: Ending | None = None
+        self.killed = False
         self.cpus = 0.0
         self.memory = 0
 
+    @property
+    def open(self) -> bool:
+        """Whether it may be given work."""
+        return self.ready and self.ending is None
+
     def given(self, claimed: list[Claimed], engine: Engine) -> None:
-        """The worker was sent these runs."""
+        """The worker gets these runs."""
         for c in claimed:
             cls = engine.flight[c.run].cls
             self.held[c.run] = (cls, c.task)
@@ -50,12 +69,17 @@ class Slot:
             self.cpus = max(self.cpus, found.cpus)
             self.memory = max(self.memory, found.memory)
 
-    def answered(self, outcomes: list[Outcome]) -> None:
-        """These runs are over for the worker."""
-        for o in outcomes:
-            self.held.pop(o.run, None)
+    def over(self, runs: list[int]) -> None:
+        """These runs are over for the worker, or were never sent to it."""
+        for run in runs:
+            self.held.pop(run, None)
         if not self.held:
             self.cpus, self.memory = 0.0, 0
+
+    def started(self) -> tuple[int, int, float] | None:
+        """(run, fence, wall-clock start) of the run under way, if it is one of those it holds."""
+        found = self.worker.started()
+        return found if found is not None and found[0] in self.held else None
 
 
 class Slots:
@@ -64,15 +88,17 @@ class Slots:
     Args:
         cpus: what runs may occupy together.
         memory: bytes that runs may ask for together.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, cpus: float, memory: int) -> None:
+    def __init__(self, cpus: float, memory: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.cpus = cpus
         self.memory = memory
         self.all: list[Slot] = []
+        self._clock = clock
         self._seconds: dict[int, float] = {}
         self._waiting_since: dict[int, float] = {}
-        self._reserved: int | None = None
+        self._reserved: Class | None = None
 
     def learn(self, slot: Slot, outcomes: list[Outcome]) -> None:
         """Estimate the time per run of each class from what has finished."""
@@ -91,45 +117,58 @@ class Slots:
         """Seconds per run of a class; 0 where nothing is known."""
         return self._seconds.get(cls, 0.0)
 
+    # ------------------------------------------------------------------------------------------------- sharing
+
     def room(self, slot: Slot, cls: Class, waiting: int) -> int:
         """How many runs of a class a worker may be given now."""
-        if slot.ending is not None or not slot.ready or not self._fits(slot, cls):
+        reserved = self._reserved
+        if not slot.open or (reserved is not None and reserved.id != cls.id and cls.priority <= reserved.priority):
             return 0
-        seconds = self._seconds.get(cls.id)
+        fits = self._fits(slot, cls)
+        amount = self._amount(slot, cls.id, waiting)
+        if fits and amount:
+            return amount
+        if not fits or cls.cpus > slot.cpus or cls.memory > slot.memory:
+            self._wait(cls)
+        return 0
+
+    def _amount(self, slot: Slot, cls: int, waiting: int) -> int:
+        """How many runs of a class are work enough for a worker, given what it holds."""
+        seconds = self._seconds.get(cls)
         if seconds is None:
             return 0 if slot.held else 1
         ahead = sum(self._seconds.get(c, AHEAD_SECONDS) for c, _ in slot.held.values())
-        if ahead >= AHEAD_SECONDS:
-            return 0
-        if slot.held and seconds >= AHEAD_SECONDS:
+        if ahead >= AHEAD_SECONDS or (slot.held and seconds >= AHEAD_SECONDS):
             return 0
         share = -(-waiting // max(1, len(self.all)))
         return max(1, min(LARGEST, int((AHEAD_SECONDS - ahead) / seconds), share))
 
     def _fits(self, slot: Slot, cls: Class) -> bool:
+        """Whether the worker may run this class beside what the others do."""
         cpus = sum(s.cpus for s in self.all if s is not slot)
         memory = sum(s.memory for s in self.all if s is not slot)
-        fits = (
-            cpus + max(slot.cpus, cls.cpus) <= self.cpus + 1e-9 and memory + max(slot.memory, cls.memory) <= self.memory
-        )
-        # a request larger than the machine gets all of it, when nothing else runs
-        fits = fits or (cpus == 0 and memory == 0 and not slot.held)
-        if self._reserved is not None and self._reserved != cls.id:
-            return False
-        if fits:
-            self._waiting_since.pop(cls.id, None)
-            self._reserved = None
-            return True
-        since = self._waiting_since.setdefault(cls.id, time.monotonic())
-        if time.monotonic() - since > RESERVE_AFTER:
-            self._reserved = cls.id
-        return False
+        if cpus == 0 and memory == 0 and not slot.held:
+            return True  # a request larger than the machine gets all of it, when nothing else runs
+        cpus += max(slot.cpus, cls.cpus)
+        memory += max(slot.memory, cls.memory)
+        return cpus <= self.cpus + 1e-9 and memory <= self.memory
 
-    def forget_wait(self, cls: int) -> None:
-        """A class has nothing ready any more."""
+    def _wait(self, cls: Class) -> None:
+        """A class does not get in for what it asks for; after a while nothing of its priority or below passes it."""
+        now = self._clock()
+        if now - self._waiting_since.setdefault(cls.id, now) > RESERVE_AFTER and self._reserved is None:
+            self._reserved = cls
+
+    def granted(self, cls: int) -> None:
+        """A class got in."""
         self._waiting_since.pop(cls, None)
-        if self._reserved == cls:
+        if self._reserved is not None and self._reserved.id == cls:
             self._reserved = None
+
+    def forget_waits(self, stands: Callable[[int], bool]) -> None:
+        """Drop the claims of classes of which nothing stands ready any more."""
+        for cls in [c for c in self._waiting_since if not stands(c)]:
+            self.granted(cls)
 
     def running(self) -> dict[int, int]:
         """Leased runs per task."""
@@ -140,12 +179,24 @@ class Slots:
         return counts
 
 
-def machine_memory() -> int:
-    """Bytes of memory of this machine."""
+def machine_cpus() -> float:
+    """Processors that this process may use."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return float(len(os.sched_getaffinity(0)))
+    except AttributeError:
+        return float(os.cpu_count() or 1)
+
+
+def machine_memory() -> int:
+    """Bytes of memory of this machine, or of the control group that this process is confined to."""
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
-        return 1 << 40
+        found = 1 << 40
+    for path in _CGROUP_LIMITS:
+        with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+            found = min(found, int(file.read()))
+    return found
 
 
 def pool_directory(store: Path, engine: int, number: int) -> Path:

@@ -1,5 +1,7 @@
 """Taking over from engines that are gone: their processes first, then their leases."""
 
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from tidemill.engine import reclaim
@@ -7,20 +9,32 @@ from tidemill.engine.engine import Engine
 from tidemill.launchers.reaping import reap_orphans
 from tidemill.stores.state import workers
 from tidemill.stores.state.workers import Worker
+from tidemill.workers import staging
 from tidemill.workers.identity import Identity
+
+_KEPT = re.compile(r"\d+\.\d+")
+"""Names of directories that failed attempts have left, see `staging.kept_directory`."""
 
 
 def take_over(engine: Engine, directory: Path) -> int:
     """Take back the leases of engines that are gone, once nothing of their workers is left; how many still have some.
 
-    An engine whose workers cannot be seen from here (another machine or pid namespace) keeps its leases until its deadline.
+    An engine whose workers cannot be seen from here (another machine or pid namespace) keeps its leases until its
+    deadline.
     """
-    with engine.turn() as turn:
-        found = reclaim.dead_engines(turn)
+    found = engine.transact(reclaim.dead_engines)
+    if not found:
+        return 0
     gone = [one for one in found if _cleared(engine, one, directory)]
-    with engine.turn() as turn:
-        reclaim.reap(turn, gone, set())
+    engine.transact(lambda turn: reclaim.reap(turn, gone, set()))
+    for one in gone:
+        for pool in _pools(directory, one):
+            tidy(pool)
     return len(found) - len(gone)
+
+
+def _pools(directory: Path, one: Worker) -> list[Path]:
+    return sorted((directory / "work").glob(f"engine-{one.id}-*"))
 
 
 def _cleared(engine: Engine, one: Worker, directory: Path) -> bool:
@@ -30,7 +44,18 @@ def _cleared(engine: Engine, one: Worker, directory: Path) -> bool:
     if not executors:
         return True
     records = [Identity(w.host, w.boot, w.space, w.pid, w.start) for w in executors]
-    locks = sorted((directory / "work").glob(f"engine-{one.id}-*/alive"))
+    locks = [pool / "alive" for pool in _pools(directory, one) if (pool / "alive").exists()]
     if not locks:
         return one.deadline < engine.clock.monotonic()
-    return all([reap_orphans(records, lock) for lock in locks])
+    return min(reap_orphans(records, lock) for lock in locks)
+
+
+def tidy(pool: Path) -> None:
+    """Remove what ended workers have left in their pool's directory, except the directories of failed attempts."""
+    with suppress(OSError):
+        for found in list(pool.iterdir()):
+            if found.is_dir() and not _KEPT.fullmatch(found.name):
+                staging.remove(found)
+            elif not found.is_dir():
+                found.unlink()
+        pool.rmdir()

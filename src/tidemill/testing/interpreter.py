@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidemill.graph import context
 from tidemill.graph.growth import Growing, grow
@@ -79,10 +79,10 @@ class Interpreter:
         ended = _ended(spec, inputs)
         if ended is not None:
             return [ended] * len(spec.outputs)
-        values = decode(args, [None if isinstance(i, Ended) else self.value(i) for i in inputs], self._get)
         growing = Growing(self._keeper)
         growing.install()
         try:
+            values = decode(args, [None if isinstance(i, Ended) else self.value(i) for i in inputs], self._get)
             result = self._call(spec, values[: len(spec.inputs)])
             grown = grow(result, growing, spec)
         except Exception as error:  # noqa: BLE001 — whatever user code raises is how the run ended
@@ -129,43 +129,61 @@ class _Delta:
         self.outputs: dict[int, Datum] = {}
         self._interpreter = interpreter
         self._specs = [decode_spec(data) for data in header.tasks]
-        self._waiting: list[GatherSpec] = []
+        self._lists: list[GatherSpec] = []
+        self._runs: list[_Run] = []
 
     def execute(self, chunk: Chunk) -> None:
-        """Execute the runs of a chunk in order; whatever they need must be there."""
-        self._waiting += chunk.gathers
-        ports: dict[int, dict[int, int]] = {}
-        for run, port, ref in zip(chunk.edge_run, chunk.edge_port, chunk.edge_ref, strict=True):
-            ports.setdefault(run, {})[port] = ref
+        """Execute the runs of a chunk, and earlier ones that have waited for it."""
+        self._lists += chunk.gathers
+        edges: dict[int, dict[int, int]] = {}
+        for row, port, ref in zip(chunk.edge_run, chunk.edge_port, chunk.edge_ref, strict=True):
+            edges.setdefault(row, {})[port] = -1 - ref
         output = chunk.first_output
         for row, args in enumerate(chunk.args):
             spec = self._specs[_at(chunk.task, row)]
-            edges = ports.get(chunk.first + row, {})
-            inputs = [self._datum(-1 - edges[port]) for port in range(sum(1 for p in edges if p >= 0))]
-            order = [self._datum(-1 - ref) for port, ref in edges.items() if port < 0]
-            assert len(edges) == _at(chunk.pending, row)
-            ended = _ended(spec, order)
-            found = [ended] * len(spec.outputs) if ended is not None else self._interpreter.apply(spec, args, inputs)
-            for datum in found:
-                self.outputs[output] = datum
-                output += 1
+            self._runs.append(_Run(spec, args, edges.get(row, {}), output))
+            assert len(self._runs[-1].edges) == _at(chunk.pending, row)
+            output += len(spec.outputs)
+        left = -1
+        while left != len(self._runs):
+            left = len(self._runs)
+            self._runs = [run for run in self._runs if not self._execute(run)]
         self._collect()
 
-    def _datum(self, output: int) -> Datum:
-        if output not in self.outputs:
+    def _execute(self, run: "_Run") -> bool:
+        """Execute a run if what it waits for is there."""
+        if not self.outputs.keys() >= set(run.edges.values()):
             self._collect()
-        return self.outputs[output]
+            if not self.outputs.keys() >= set(run.edges.values()):
+                return False
+        inputs = [self.outputs[run.edges[port]] for port in range(sum(1 for port in run.edges if port >= 0))]
+        ended = _ended(run.spec, [self.outputs[n] for port, n in run.edges.items() if port < 0])
+        if ended is not None:
+            found: list[Datum] = [ended] * len(run.spec.outputs)
+        else:
+            found = self._interpreter.apply(run.spec, run.args, inputs)
+        self.outputs.update(enumerate(found, run.output))
+        return True
 
     def _collect(self) -> None:
         """Put together the collections whose members are all there."""
         waiting = []
-        for spec in self._waiting:
+        for spec in self._lists:
             numbers = [-1 - m.ref + i * m.step for m in spec.members for i in range(m.count)]
             if all(n in self.outputs for n in numbers):
                 self.outputs[spec.output] = _collection([self.outputs[n] for n in numbers], spec.tolerate)
             else:
                 waiting.append(spec)
-        self._waiting = waiting
+        self._lists = waiting
+
+
+class _Run(NamedTuple):
+    """A run of a delta: `edges` has output numbers by port, `output` is the number of its first output."""
+
+    spec: TaskSpec
+    args: bytes
+    edges: dict[int, int]
+    output: int
 
 
 def _collection(members: list[Datum], tolerate: int) -> Datum:

@@ -77,7 +77,7 @@ class Capture:
         tail = tail[tail.find(b"\n") + 1 :] or tail
         try:
             where = f"; the whole log is {self._keep(self.path)}"
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 (a log is not worth an attempt)
             where = f"; the whole log could not be stored: {error}"
         left = size - len(head) - len(tail)
         return b"".join((head, f"[... {left} bytes left out{where} ...]\n".encode(), tail))

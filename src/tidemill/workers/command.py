@@ -1,5 +1,6 @@
 """Shell commands: fill the template with quoted values, run it in the attempt's directory, collect its files."""
 
+import functools
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from tidemill.model.spec import Command, TaskSpec
 from tidemill.model.states import Reason
 from tidemill.model.values import File
 from tidemill.workers.failure import Fault, signal_name
+from tidemill.workers.usage import OutOfMemory
 
 SHELL = "/bin/sh"
 
@@ -87,6 +89,7 @@ def run_command(
         if os.path.dirname(path):
             os.makedirs(scratch / os.path.dirname(path), exist_ok=True)
     text = fill(command.template, fields)
+    _out_of_memory()
     target = _Target(command, scratch)
     try:
         status, rss = _spawn(text, target.fd)
@@ -130,6 +133,11 @@ class _Target:
             os.close(self.fd)
 
 
+@functools.cache
+def _out_of_memory() -> OutOfMemory:
+    return OutOfMemory()
+
+
 def _nameless() -> int:
     """A descriptor of an empty file that has no name."""
     if hasattr(os, "memfd_create"):
@@ -159,6 +167,8 @@ def _check(command: Command, text: str, status: int) -> None:
     code = os.waitstatus_to_exitcode(status)
     if code in command.ok:
         return
+    if code in {-signal.SIGKILL, 128 + signal.SIGKILL} and _out_of_memory().struck():
+        raise Fault(Reason.OUT_OF_MEMORY, "the system ran out of memory and killed the command", kind="out of memory")
     first = text.strip().split("\n", 1)[0]
     shown = first if len(first) <= 200 else first[:200] + " …"
     if code < 0:

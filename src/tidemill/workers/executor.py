@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from contextlib import suppress
 from typing import NoReturn
@@ -19,7 +20,7 @@ from tidemill.model.protocol import Answer, Claimed, Done, Forget, Hello, Input,
 from tidemill.model.states import Reason
 from tidemill.workers import lifeline
 from tidemill.workers.attempt import Attempts
-from tidemill.workers.failure import Fault
+from tidemill.workers.failure import FAILED, Fault
 from tidemill.workers.wire import Channel
 
 LONG = 0.001
@@ -91,13 +92,12 @@ class Executor:
         Returns:
             Whether there is anything to look after soon.
         """
-        unsent = self._unsent
-        oldest = unsent[0] if unsent else None
-        if oldest is not None and oldest is self._seen:
+        oldest = self._unsent[:1]
+        if oldest and oldest[0] is self._seen:
             with suppress(OSError):
                 self._flush()
-        self._seen = oldest
-        return oldest is not None or bool(self._queue)
+        self._seen = oldest[0] if oldest else None
+        return bool(oldest or self._queue)
 
     def _flush(self) -> None:
         """Send all outcomes. The list stays the same object, and what is appended meanwhile stays in it."""
@@ -138,6 +138,7 @@ class Executor:
         Raises:
             Fault: BAD_INPUT if the engine has no such members.
         """
+        self._flush()
         self._asked += 1
         number = self._asked
         with self._sending:
@@ -175,14 +176,22 @@ def main(descriptors: list[int]) -> NoReturn:
     setup = protocol.decode_to_worker(frames[0])
     if not isinstance(setup, Setup):
         raise TypeError(f"the first message must be Setup, not {type(setup).__name__}")
-    executor = Executor(channel, setup)
-    lifeline.watch(descriptors[:2], executor.tick)
-    with suppress(OSError):
+    told = False
+    try:
+        executor = Executor(channel, setup)
+        lifeline.watch(descriptors[:2], executor.tick)
         channel.send_all(protocol.encode(Hello(setup.worker, os.getpid())))
-        if executor.serve(frames[1:]):
-            _leave()
+        told = executor.serve(frames[1:])
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the engine has gone
+    except BaseException:  # noqa: BLE001 (whatever it is, the log must say so)
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(FAILED)
+    if told:
+        _leave()
     lifeline.kill_group()
-    os._exit(1)
+    os._exit(FAILED)
 
 
 def _leave() -> NoReturn:

@@ -9,8 +9,14 @@ from tidemill.model.errors import RunError, StoreFullError
 from tidemill.model.protocol import Failure
 from tidemill.model.states import Reason
 
+FAILED = 112
+"""Exit code of an executor that cannot go on for a reason that is not the user's code: no room for its files, say."""
+
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_LINE = 500
+_TEXT = 32_768
+"""Most characters of a message and of a traceback; of longer ones the beginning and, for tracebacks, the end."""
 
 
 class Fault(RunError):  # noqa: N818 (the errors are the user's)
@@ -32,8 +38,8 @@ class Fault(RunError):  # noqa: N818 (the errors are the user's)
 def describe(error: BaseException, reason: Reason) -> Failure:
     """The failure that `error` means, where `reason` is what an error of no special kind means at this point."""
     if isinstance(error, Fault):
-        message = f"{error.args[0]} ({error.hint})" if error.hint else str(error)
-        return Failure(error.reason, error.kind, message, error.traceback)
+        hint = f" ({error.hint})" if error.hint else ""
+        return Failure(error.reason, error.kind, f"{error.args[0]}{hint}", error.traceback)
     if isinstance(error, MemoryError):
         reason = Reason.OUT_OF_MEMORY
     elif isinstance(error, StoreFullError) or (isinstance(error, OSError) and error.errno in _FULL):
@@ -47,7 +53,8 @@ def one_line(error: BaseException) -> str:
         text = str(error).strip()
     except Exception:  # noqa: BLE001 (a stranger's __str__)
         return "(the error has no text)"
-    return text.split("\n", 1)[0]
+    line = text.split("\n", 1)[0]
+    return line if len(line) <= _LINE else line[:_LINE] + " …"
 
 
 def user_traceback(error: BaseException) -> str:
@@ -58,9 +65,16 @@ def user_traceback(error: BaseException) -> str:
     try:
         whole = traceback.TracebackException.from_exception(error)
         _prune(whole, set())
-        return "".join(whole.format())
+        return _shortened("".join(whole.format()))
     except Exception as problem:  # noqa: BLE001 (strangers' __str__, __cause__ and source loaders take part)
         return f"{type(error).__qualname__} (the traceback could not be written: {type(problem).__qualname__})\n"
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _TEXT:
+        return text
+    left = len(text) - _TEXT
+    return f"{text[: _TEXT // 4]}\n[... {left} characters left out ...]\n{text[left + _TEXT // 4 :]}"
 
 
 def _prune(part: traceback.TracebackException | None, seen: set[int]) -> None:

@@ -183,8 +183,12 @@ class Loader:
         self._main = sys.modules["__main__"] = sys.modules[SCRIPT] = main
 
     def _forget_project(self) -> None:
-        """Drop the modules of the user's project, so that their next import reads the files again."""
+        """Drop the modules of the user's project, so that their next import reads the files again.
+
+        Tasks that are loaded already go with them: what they are given would be made of the new modules' classes.
+        """
         self._scripts.clear()
+        self._loaded.clear()
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
             if not isinstance(file, str) or not file.endswith(".py") or not self._of_project(file):

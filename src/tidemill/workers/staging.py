@@ -71,7 +71,10 @@ class Scratch:
         No file can be created in less than `_TOUCH`, so the shortest attempts are not looked at.
         """
         os.fchdir(self._fd)
-        return wall < _TOUCH or os.fstat(self._fd).st_mtime == 0
+        if wall < _TOUCH:
+            return True
+        found = os.fstat(self._fd)
+        return found.st_mtime == 0 and found.st_nlink > 0
 
     def leave(self, kept: Path | None = None) -> str:
         """Get ready for the next attempt: move what was written to `kept`, or remove it.

@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 import time
+from contextlib import suppress
 
 SHORT = 0.0005
 """Seconds. A shorter run is not measured for memory and children: starting a process takes longer than that."""
@@ -70,6 +71,28 @@ class Meter:
                 self._clear = None
                 current = peak
         return peak, current
+
+
+class OutOfMemory:
+    """Tells whether the kernel has killed a process for want of memory since it was last asked.
+
+    The count is the machine's, so it only explains a SIGKILL that has been seen.
+    """
+
+    def __init__(self, path: str = "/proc/vmstat") -> None:
+        self._path = path
+        self._seen = self._count()
+
+    def struck(self) -> bool:
+        before, self._seen = self._seen, self._count()
+        return self._seen > before
+
+    def _count(self) -> int:
+        with suppress(OSError), open(self._path, encoding="ascii") as file:
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+        return 0
 
 
 def _kilobytes(text: bytes, name: bytes) -> int:

@@ -95,28 +95,31 @@ def talking(place: str, digest: Digest | None = None, *, write: bool = False) ->
         digest: the object that is asked for, if it is one.
         write: the body writes.
     """
-    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+    from obstore.exceptions import BaseError
 
     try:
         yield
     except TidemillError:
         raise
-    except FileNotFoundError as error:
-        if write or "NoSuchBucket" in str(error):
-            raise NotFoundError(f"there is no bucket {place}") from error
-        if digest is None:
-            raise NotFoundError(f"there is nothing at {place}") from error
-        raise not_found(digest, place) from error
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        if "QuotaExceeded" in str(error):
-            raise StoreFullError(f"cannot write to {place}: its quota is used up", hint="Free space there.") from error
+    except (BaseError, OSError) as error:
+        raise _remote_failure(error, place, digest, write) from error
+
+
+def _remote_failure(error: Exception, place: str, digest: Digest | None, write: bool) -> TidemillError:
+    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
+    text = str(error)
+    if "NoSuchBucket" in text or (write and isinstance(error, FileNotFoundError)):
+        return NotFoundError(f"there is no bucket {place}")
+    if isinstance(error, FileNotFoundError):
+        return not_found(digest, place) if digest else NotFoundError(f"there is nothing at {place}")
+    if "QuotaExceeded" in text:
+        return StoreFullError(f"cannot write to {place}: its quota is used up", hint="Free space there.")
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "403 Forbidden" in text:
         kind = StoreFullError if write else StoreError
         hint = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what that key may do."
-        raise kind(f"{place} refuses access: {first_line(error)}", hint=hint) from error
-    except (BaseError, OSError) as error:
-        if "NoSuchBucket" in str(error):
-            raise NotFoundError(f"there is no bucket {place}") from error
-        # Without credentials obstore asks the metadata service that machines in Amazon's cloud have at this address.
-        anonymous = "169.254.169.254" in str(error)
-        hint = "There are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." if anonymous else ""
-        raise StoreError(f"{place} has failed: {first_line(error)}", hint=hint) from error
+        return kind(f"{place} refuses access: {first_line(error)}", hint=hint)
+    # Without credentials obstore asks the metadata service that machines in Amazon's cloud have at this address.
+    anonymous = "169.254.169.254" in text
+    hint = "There are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." if anonymous else ""
+    return StoreError(f"{place} has failed: {first_line(error)}", hint=hint)

@@ -260,7 +260,8 @@ class RemoteStore(StoreBase):
     def delete(self, digests: Iterable[Digest], before: float | None = None) -> set[Digest]:
         import obstore
 
-        doomed = list(digests)
+        # Each once: a server may delete the keys of one request side by side.
+        doomed = list(set(digests))
         if before is not None:
             heads = self._each(self._head, doomed)
             doomed = [

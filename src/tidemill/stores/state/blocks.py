@@ -37,7 +37,7 @@ _FOLD = Statement(
 )
 _CLOSE = Statement("update block set state = ?, t_close = ? where id = ? and state in (0, 1) and open = 0 returning id")
 _REOPEN = Statement(
-    "update block set state = 0, t_close = null where id = ? and state in (2, 3, 4) returning parent, out"
+    "update block set state = 0, t_close = null, cause = null where id = ? and state in (2, 3, 4) returning id"
 )
 _STOP = Statement("update block set state = 1, cause = ? where id = ? and state = 0 returning id")
 _GET = Statement(f"select {_COLUMNS} from block where id = ?")
@@ -60,16 +60,28 @@ _CHUNK = Statement("select digest, body from chunk where block = ? and seq = ?")
 _CHUNK_DIGESTS = Statement("select digest from chunk where block = ? order by seq limit ?")
 _PROGRESS = Statement("update delta set chunks = ? where block = ?")
 _SEAL = Statement("update delta set sealed = 1 where block = ? and sealed = 0")
-_UNSEALED = Statement(
-    "select d.block, d.chunks from delta d join block b on b.id = d.block where d.sealed = 0 and d.key is null order by d.block"
+_ABANDON = Statement("update delta set key = null where block = ?")
+_UNSEAL = Statement(
+    "update delta set sealed = 0 where block = ? and sealed = 1 and key is null "
+    "and chunks < (select count(*) from chunk c where c.block = delta.block and c.body is not null)"
 )
-_SET_OUT = Statement("update block set out = ? where id = ? and out is null")
+_UNSEALED = Statement("select block, chunks from delta where sealed = 0 and key is null order by block limit 1")
+_SET_OUT = Statement("update block set out = ? where id = ?")
 _FLAGS = Statement("update block set flags = ? where id = ?")
+_SUBTREE = Statement(
+    "with recursive t(id) as (select id from block where id = ? union all "
+    "select b.id from block b join t on b.parent = t.id) "
+    f"select {', '.join('b.' + c for c in _COLUMNS.split(', '))} from t join block b on b.id = t.id order by b.id"
+)
+_UNSEALED_OF = Statement("select d.block from {ids} {join} delta d on d.block = j.value where d.sealed = 0")
+_GENERATION = Statement("select max(generation) from block where parent = ? and previous = ?")
 _OPEN_CANCELLING = Statement("select id from block where state = 1 order by id")
 
 STOP_ON_FAILURE = 1
 DETACHED = 2
-"""Flags of a root block."""
+CANCELLING = 4
+"""Flags of a block: stop at the first failure (for all blocks below a root that asked for it); go on without the client that
+submitted it; being cancelled: running runs are stopped too."""
 
 
 class Block(NamedTuple):
@@ -150,12 +162,12 @@ def count(db: Database, changes: Mapping[int, list[int]]) -> list[Counted]:
     return [Counted._make(row) for block, change in changes.items() for row in db.rows(_COUNT, *change, block)]
 
 
-def fold(db: Database) -> list[Counted]:
-    """Fold appended changes into the rows; the blocks changed. Empty when another engine is at it, and on SQLite."""
+def fold(db: Database) -> list[Counted] | None:
+    """Fold appended changes into the rows; the blocks changed. None when another engine is at it."""
     if db.dialect == "sqlite":
         return []
     got = db.one(_FOLD_LOCK)
-    return [Counted._make(r) for r in db.rows(_FOLD)] if got and got[0] else []
+    return [Counted._make(r) for r in db.rows(_FOLD)] if got and got[0] else None
 
 
 def close(db: Database, block: int, state: BlockState, now: float) -> bool:
@@ -163,9 +175,9 @@ def close(db: Database, block: int, state: BlockState, now: float) -> bool:
     return bool(db.rows(_CLOSE, int(state), now, block))
 
 
-def reopen(db: Database, block: int) -> Row | None:
-    """An ended block -> OPEN: (parent, out), or None if it was open."""
-    return db.one(_REOPEN, block)
+def reopen(db: Database, block: int) -> bool:
+    """COMPLETE, ERROR or CANCELLED -> OPEN."""
+    return bool(db.rows(_REOPEN, block))
 
 
 def stop(db: Database, block: int, cause: int | None) -> bool:
@@ -189,6 +201,43 @@ def roots(db: Database, limit: int = 100) -> list[Block]:
 
 def children(db: Database, block: int) -> list[Block]:
     return [Block._make(r) for r in db.rows(_CHILDREN, block)]
+
+
+def subtree(db: Database, block: int) -> list[Block]:
+    """A block and everything below it, by id."""
+    return [Block._make(r) for r in db.rows(_SUBTREE, block)]
+
+
+def delta_of(db: Database, row: Block) -> Block:
+    """The block whose delta brought this one: itself, unless it is an inner block of a larger delta."""
+    at: Block | None = row
+    while at is not None and at.parent is not None and not (row.run_n or row.block_n):
+        at = get(db, at.parent)
+        if at is not None and at.block_lo <= row.id < at.block_lo + at.block_n:
+            return at
+    return row
+
+
+def span(db: Database, row: Block) -> tuple[int, int]:
+    """(first, number) of the run ids of the delta that a block came with."""
+    found = delta_of(db, row)
+    return found.run_lo, found.run_n
+
+
+def unsealed_of(db: Database, ids: list[int]) -> list[int]:
+    """Which of these blocks have a delta that is not complete."""
+    return [r[0] for r in db.rows(_UNSEALED_OF, db.ids(ids))]
+
+
+def last_generation(db: Database, block: int) -> int:
+    """The newest generation among the blocks that stand in for parts of this one; 0 if there are none."""
+    row = db.one(_GENERATION, block, block)
+    return int(row[0] or 0) if row else 0
+
+
+def all_owned_by(db: Database, run: int) -> list[int]:
+    """The blocks that a run grew, in all generations."""
+    return [r[0] for r in db.rows(_OWNED, run)]
 
 
 def owned_by(db: Database, run: int) -> Block | None:
@@ -242,14 +291,24 @@ def seal(db: Database, block: int) -> bool:
     return db.run(_SEAL, block) == 1
 
 
-def unexpanded(db: Database) -> list[Row]:
-    """(block, chunks expanded) of growths whose stored chunks are not all expanded."""
-    return db.rows(_UNSEALED)
+def unexpanded(db: Database) -> Row | None:
+    """(block, chunks expanded) of the oldest growth whose stored chunks are not all expanded."""
+    return db.one(_UNSEALED)
 
 
-def set_out(db: Database, block: int, datum: int) -> bool:
-    """Give the block a datum that completes when it closes; False if it has one."""
-    return db.run(_SET_OUT, datum, block) == 1
+def abandon(db: Database, block: int) -> None:
+    """Nobody shall find this submission again to go on with it."""
+    db.run(_ABANDON, block)
+
+
+def unseal(db: Database, block: int) -> bool:
+    """A growth that was stopped before all its stored chunks were expanded goes on; False if there is nothing left of it."""
+    return db.run(_UNSEAL, block) == 1
+
+
+def set_out(db: Database, block: int, datum: int) -> None:
+    """Give the block a datum that completes when it closes."""
+    db.run(_SET_OUT, datum, block)
 
 
 def set_flags(db: Database, block: int, flags: int) -> None:

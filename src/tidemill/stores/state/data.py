@@ -5,11 +5,14 @@
 
 from typing import NamedTuple
 
+from tidemill.model.states import DatumState
 from tidemill.stores.state.database import Column, Database, Row, Statement, insert, update, upsert
 
 VALUE, GATHER, BLOCK = 1, 2, 3
 """Kinds: an encoded value, a collection, the end of a block."""
 COMPLETE = 2
+GONE = frozenset({int(s) for s in (DatumState.EXPIRED, DatumState.DELETED, DatumState.LOST)})
+"""States of data that were complete and have no value any more."""
 
 _INSERT = insert("datum", "id:i run:i port:i state:i kind:i size:i digest:b value:b")
 _ALIASES = insert("datum", "id:i run:i port:i state:i kind:i size:i src:i digest:b")

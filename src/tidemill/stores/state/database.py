@@ -79,7 +79,6 @@ class Many:
         self.sqlite = _spell(text, "sqlite")
         self.postgres = _spell(postgres.replace("{rows}", f"unnest({arrays}) u({', '.join(names)})"), "postgres")
 
-
     def followed_by(self, tail: str) -> "Many":
         """The same statement with more text behind it."""
         found = object.__new__(Many)

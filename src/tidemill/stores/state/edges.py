@@ -8,6 +8,7 @@ _CONSUMERS = Statement(
     "select e.datum, e.run, e.port from {ids} join edge e on e.datum = j.value order by e.run limit ?",
 )
 _OF_RUNS = Statement("select e.run, e.port, e.datum from {ids} {join} edge e on e.run = j.value")
+_INTO = Statement("select distinct datum from edge where datum >= ? and datum < ?")
 _ENDED_OF = Statement(
     "select e.run, e.port, e.datum, d.state from {ids} {join} edge e on e.run = j.value "
     "left join datum d on d.id = e.datum"
@@ -31,6 +32,11 @@ def consumers(db: Database, data: list[int], limit: int = -1) -> list[Row]:
 def of_runs(db: Database, runs: list[int]) -> list[Row]:
     """(run, port, datum) of the inputs of runs."""
     return db.rows(_OF_RUNS, db.ids(runs))
+
+
+def data_between(db: Database, low: int, high: int) -> list[int]:
+    """Data with `low <= id < high` that some run names."""
+    return [r[0] for r in db.rows(_INTO, low, high)]
 
 
 def inputs(db: Database, runs: list[int]) -> list[Row]:

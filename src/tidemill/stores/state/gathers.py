@@ -50,6 +50,7 @@ _END = Statement("update gather set state = ? where id = ? and state = 0")
 _RECOUNT = Statement("update gather set state = ?, pending = ?, complete = ?, failed = ? where id = ?")
 _RECOUNT_STRETCH = Statement("update member set pending = ?, digest = ? where gather = ? and seq = ?")
 _OF = Statement("select seq, lo, n, step, pending, digest from member where gather = ? order by seq")
+_EXISTING = Statement("select g.id, g.state from {ids} {join} gather g on g.id = j.value")
 _GET = Statement(
     "select id, block, state, members, pending, complete, failed, tolerate, need, one from gather where id = ?"
 )
@@ -151,6 +152,11 @@ def recount_stretch(db: Database, gather: int, seq: int, pending: int, digest: b
 def stretches(db: Database, gather: int) -> list[Stretch]:
     """The stretches of a collection in order."""
     return [Stretch._make(r) for r in db.rows(_OF, gather)]
+
+
+def states(db: Database, ids: list[int]) -> dict[int, int]:
+    """The states of those data that are collections."""
+    return dict(db.rows(_EXISTING, db.ids(ids)))
 
 
 def get(db: Database, gather: int) -> tuple[Gather, int] | None:

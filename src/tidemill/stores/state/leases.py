@@ -8,6 +8,7 @@ _CURRENT = Statement("select l.run, l.fence, l.worker from {ids} {join} lease l 
 _OF_WORKERS = Statement(
     "select run, fence, worker, t from lease where worker in (select value from {ids}) order by run"
 )
+_OF_RUNS = Statement("select l.run, l.fence, l.worker, l.t from {ids} {join} lease l on l.run = j.value")
 _ANY = Statement("select count(*) from lease")
 _EVERY = Statement("select run, fence, worker, t from lease order by run")
 
@@ -24,6 +25,11 @@ def give_back(db: Database, runs: Column, fences: Column) -> int:
 def current(db: Database, runs: list[int]) -> dict[int, tuple[int, int]]:
     """(fence, worker) of the leases that runs have."""
     return {r: (f, w) for r, f, w in db.rows(_CURRENT, db.ids(runs))}
+
+
+def of_runs(db: Database, runs: list[int]) -> list[Row]:
+    """(run, fence, worker, time) of the leases that runs have."""
+    return db.rows(_OF_RUNS, db.ids(runs))
 
 
 def of_workers(db: Database, workers: list[int]) -> list[Row]:

@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tidemill.model.errors import ConfigError, ConflictError, MissingExtraError, StoreError, StoreFullError, TidemillError
+from tidemill.model.errors import (
+    ConfigError,
+    ConflictError,
+    MissingExtraError,
+    StoreError,
+    StoreFullError,
+    TidemillError,
+)
 from tidemill.stores.state.database import Column, Database, Many, Row, Statement
 
 if TYPE_CHECKING:
@@ -97,7 +104,9 @@ class PostgresDatabase(Database):
         state = error.sqlstate or ""
         text = str(error).strip()
         if state in _CONTENTION:
-            return ConflictError(f"another engine was at the same rows of {self.url}: {text}; try the transaction again")
+            return ConflictError(
+                f"another engine was at the same rows of {self.url}: {text}; try the transaction again"
+            )
         if state.startswith("53"):
             return StoreFullError(f"the PostgreSQL store {self.url} is out of resources: {text}")
         if state in ("25006", "42501"):

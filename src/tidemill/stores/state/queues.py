@@ -11,6 +11,7 @@ _TIMER = insert("timer", "at:r kind:i id:i", ignore=True)
 _DUE = Statement("select at, kind, id from timer where at <= ? order by at, kind, id limit ? {skip_locked}")
 _NEXT = Statement("select min(at) from timer")
 _FIRE = delete("timer", "at = {at} and kind = {kind} and id = {id}", "at:r kind:i id:i")
+_WAITING = Statement("select t.id from timer t where t.at = 0 and t.kind = ? and t.id in (select value from {ids})")
 _CANCEL = Statement("delete from timer where kind = ? and id in (select value from {ids})")
 _DOOM = insert("doom", "datum:i state:i cause:i", ignore=True)
 _DOOMED = Statement(
@@ -37,6 +38,11 @@ def due(db: Database, now: float, limit: int) -> list[Row]:
 def next_timer(db: Database) -> float | None:
     row = db.one(_NEXT)
     return row[0] if row else None
+
+
+def waiting(db: Database, kind: int, ids: list[int]) -> set[int]:
+    """Which of these have a timer of a kind that has been due since the beginning of time."""
+    return {r[0] for r in db.rows(_WAITING, kind, db.ids(ids))}
 
 
 def cancel(db: Database, kind: int, ids: list[int]) -> None:

@@ -57,6 +57,8 @@ _LOCK = Statement(
 _LIVE_IN = Statement(
     "select id, block, pending, flags, out, task from run where id >= ? and id < ? and state in (0, 9) order by id limit ?"
 )
+_LAST = Statement("select id, out, task from run where id >= ? and id < ? order by id desc limit 1")
+_OF_BLOCKS = Statement("select id, block from run where id >= ? and id < ? order by id")
 _RANGE = Statement(
     "select id, task, block, class, state, pending, attempt, tries, losses, flags, cause, out, key, args "
     "from run where id >= ? and id < ? order by id limit ?"
@@ -205,6 +207,16 @@ def between(db: Database, low: int, high: int, limit: int) -> list[Run]:
     return [Run._make(r) for r in db.rows(_RANGE, low, high, limit)]
 
 
+def last_between(db: Database, low: int, high: int) -> Row | None:
+    """(id, out, task) of the last run with `low <= id < high`."""
+    return db.one(_LAST, low, high)
+
+
+def blocks_between(db: Database, low: int, high: int) -> list[Row]:
+    """(id, block) of the runs with `low <= id < high`."""
+    return db.rows(_OF_BLOCKS, low, high)
+
+
 def rearm(db: Database, ids: Column, pending: Column, flags: Column) -> int:
     """ERROR, SKIPPED or CANCELLED -> live again, tries and losses forgotten; how many were."""
     return db.many(_REARM, ids, pending, flags)
@@ -285,6 +297,16 @@ _OF_ROOT = Statement(
 def counts_of_root(db: Database, root: int) -> list[tuple[int, int, int]]:
     """(task, stored state, number) of all runs of a root block; reads every run of the store once."""
     return [(t, s, n) for t, s, n in db.rows(_OF_ROOT, root)]
+
+
+_CANCELLED_BY = Statement(
+    "select r.id from block b join run r on r.block = b.id where b.root = ? and r.state = 6 and r.cause = ? order by r.id"
+)
+
+
+def cancelled_by(db: Database, root: int, cause: int) -> list[int]:
+    """Runs of a root block that were cancelled because of a run; reads every run of the store once."""
+    return [r[0] for r in db.rows(_CANCELLED_BY, root, cause)]
 
 
 _FAILED_OF_ROOT = Statement(

@@ -42,6 +42,7 @@ create table delta (
   block {int} primary key, key {blob}, header {blob} not null, body {blob}, chunks {int} not null, sealed {int} not null,
   result {blob}, place text) {strict};
 create index delta_key on delta(key) where key is not null;
+create index delta_unsealed on delta(block) where sealed = 0 and key is null;
 
 create table chunk (
   block {int} not null, seq {int} not null, digest {blob} not null, body {blob}, primary key (block, seq)) {norowid};
@@ -136,6 +137,7 @@ _HAS_META = Statement(
     "select count(*) from sqlite_master where type = 'table' and name = 'meta'",
     "select count(*) from information_schema.tables where table_schema = current_schema() and table_name = 'meta'",
 )
+_LOCK = Statement("select 1", "select pg_advisory_xact_lock(7412)")
 _VERSION = Statement("select value from meta where name = 'schema'")
 _SET_VERSION = Statement(
     "insert into meta(name, value) values ('schema', ?) on conflict (name) do update set value = excluded.value"
@@ -160,6 +162,7 @@ def migrate(db: Database) -> None:
     check(db)
     while (current := version(db)) < VERSION:
         with db.transaction():
+            db.rows(_LOCK)
             if version(db) != current:
                 continue
             db.script(MIGRATIONS[current + 1][db.dialect])
@@ -172,7 +175,15 @@ def check(db: Database) -> int:
     Raises:
         NewerStoreError: naming both versions.
     """
-    found = version(db)
+    return refuse_newer(db, version(db))
+
+
+def refuse_newer(db: Database, found: int) -> int:
+    """`found`, unless it is newer than this program's.
+
+    Raises:
+        NewerStoreError: naming both versions.
+    """
     if found > VERSION:
         raise NewerStoreError(
             f"the store {db.url} has schema version {found}; this Tidemill reads versions up to {VERSION}",

@@ -1,0 +1,65 @@
+"""Submitting: a million runs by one sweep and by single calls; how long transactions take while workers are busy."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import limits
+from measure import Row, Watch, flush_ms, fresh, main, p99
+from stores import ask, execute
+from statements import transactions
+from work import grid, many, sweep
+
+import tidemill as tm
+
+N = 1_000_000
+WHILE = 100_000
+
+
+def rows(directory: Path) -> Iterator[Row]:
+    for name, call, edges in (("submit_sweep", many(N), 0), ("submit_calls", grid(N), 2)):
+        bare = limits.submission(directory, N, edges)
+        with fresh(directory) as place:
+            watch = _submit(place, call)
+        more = {"client_cpu_s": watch.client, "engine_cpu_s": watch.engine}
+        yield Row(name, watch.seconds, bare, "s bare inserts", watch.others, flush_ms(directory), more)
+    yield _tail(directory)
+
+
+def _submit(place: Path, call: Any) -> Watch:
+    """Until all of it is durable, with no workers: what was submitted is then what there is to do."""
+    with Watch() as watch, tm.open(place).submit(call, workers=0, progress=False):
+        while not _sealed(place):
+            time.sleep(0.01)
+    return watch
+
+
+def _sealed(place: Path) -> bool:
+    return ask(place, "select sealed from delta") == [(1,)]
+
+
+def _tail(directory: Path) -> Row:
+    """The 99th percentile of the engine's transactions until the last chunk was stored, workers at work meanwhile."""
+    bare = p99(limits.independent(directory, WHILE).transactions) * 1e3
+    with fresh(directory) as place:
+        trace = place / "trace"
+        os.environ["TIDEMILL_TRACE"] = str(trace)
+        try:
+            watch = execute(place / "store", sweep(WHILE))
+        finally:
+            del os.environ["TIDEMILL_TRACE"]
+        times = _while_submitting(trace)
+    more = {"transactions": float(len(times)), "median_ms": sorted(times)[len(times) // 2] * 1e3}
+    return Row("tail", p99(times) * 1e3, bare, "ms bare loop", watch.others, flush_ms(directory), more)
+
+
+def _while_submitting(trace: Path) -> list[float]:
+    found = list(transactions(trace))
+    stored = [i for i, one in enumerate(found) if any(text.startswith("insert into run") for text in one.spent)]
+    return [one.seconds for one in found[stored[0] : stored[-1] + 1]]
+
+
+if __name__ == "__main__":
+    main(rows)

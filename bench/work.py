@@ -1,0 +1,85 @@
+"""The tasks and workflows that are measured. They do nothing, so that what is measured is everything else.
+
+As a command, `python work.py STORE WORKFLOW ARGUMENT…` runs one with two workers and writes when it ended, in seconds
+of the monotonic clock.
+"""
+
+import sys
+import time
+from typing import Any
+
+import tidemill as tm
+
+
+@tm.task
+def noop(x: int) -> int:
+    return x
+
+
+@tm.task
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@tm.task
+def count(values: list[int]) -> int:
+    return len(values)
+
+
+echo = tm.command("echo {x}", inputs={"x": int}, stdout="line")
+
+
+@tm.workflow
+def single(x: int) -> Any:
+    return noop(x)
+
+
+@tm.workflow
+def sweep(n: int, first: int = 0) -> Any:
+    """Independent runs of one call."""
+    return noop(tm.sweep(range(first, first + n)))
+
+
+@tm.workflow
+def grid(n: int, width: int = 1000) -> Any:
+    """Rows of runs, each of which takes two results of the row before; single calls."""
+    row = [noop(i) for i in range(min(n, width))]
+    for _ in range(width, n, width):
+        row = [add(row[i], row[(i * 7 + 1) % width]) for i in range(width)]
+    return row
+
+
+@tm.workflow
+def chain(n: int) -> Any:
+    x = noop(0)
+    for _ in range(n - 1):
+        x = noop(x)
+    return x
+
+
+@tm.workflow
+def diamond(width: int, first: int) -> Any:
+    return count(add(noop(first), tm.sweep(range(width))))
+
+
+@tm.workflow
+def shell(n: int) -> Any:
+    return echo(tm.sweep(range(n)))
+
+
+@tm.workflow
+def many(n: int) -> None:
+    """Independent runs whose results nobody asks for."""
+    noop(tm.sweep(range(n)))
+
+
+WORKFLOWS = {w.name: w for w in (single, sweep, grid, chain, diamond, shell, many)}
+
+
+def main(store: str, name: str, *arguments: str) -> None:
+    tm.open(store).run(WORKFLOWS[name](*map(int, arguments)), workers=2, progress=False)
+    print(time.monotonic())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

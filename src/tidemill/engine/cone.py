@@ -1,0 +1,223 @@
+"""Cones: what follows from runs and data, and therefore needs a new generation when they get one."""
+
+from dataclasses import dataclass, field
+
+from tidemill.engine import flags, gathers, reopen
+from tidemill.engine.turn import Turn
+from tidemill.model.states import RunState
+from tidemill.stores.state import blocks, data, edges, runs, supersedes
+from tidemill.stores.state import gathers as gather_rows
+from tidemill.stores.state.gathers import Gather
+from tidemill.stores.state.runs import Run
+
+_LEFT_ALONE = (RunState.DELETED,)
+
+
+@dataclass
+class Cone:
+    """What is to be superseded.
+
+    Attributes:
+        runs: to be made again.
+        forced: those of them that execute whatever is known.
+        grown: what runs of the cone grew; made again by their own growth, if that comes to it.
+        gathers: collections, with their states.
+        promised: data that were promised as others of the cone.
+        outs: data that stand for the ends of blocks, with their blocks.
+    """
+
+    runs: dict[int, Run] = field(default_factory=dict)
+    forced: set[int] = field(default_factory=set)
+    grown: dict[int, Run] = field(default_factory=dict)
+    gathers: dict[int, tuple[Gather, int]] = field(default_factory=dict)
+    promised: dict[int, int] = field(default_factory=dict)
+    outs: dict[int, int] = field(default_factory=dict)
+
+    def data(self, turn: Turn) -> set[int]:
+        """All data of the cone that get successors."""
+        made = {r.out + p for r in self.runs.values() for p in range(turn.engine.ports(r.task))}
+        return made | self.gathers.keys() | self.promised.keys() | self.outs.keys()
+
+
+def find(
+    turn: Turn,
+    roots: list[Run],
+    collected: list[int],
+    outs: dict[int, int],
+    *,
+    forced: set[int] | None = None,
+    aside: list[Run] | None = None,
+    made: list[int] | None = None,
+) -> Cone:
+    """Everything that follows from runs, collections and ends of blocks, and what has to be made again for it.
+
+    Args:
+        forced: which of the roots execute whatever is known.
+        aside: runs that are superseded in another way, and are not followed.
+        made: data from which else to start.
+    """
+    search = _Search(turn, Cone(forced=set(forced or ())))
+    search.drop(aside or [])
+    search.add_runs(roots)
+    search.add_gathers(collected)
+    search.add_outs(outs)
+    search.frontier += made or []
+    search.close()
+    return search.cone
+
+
+class _Search:
+    """Breadth first from a frontier of data."""
+
+    def __init__(self, turn: Turn, cone: Cone) -> None:
+        self.turn = turn
+        self.cone = cone
+        self.frontier: list[int] = []
+        self._blocks: set[int] = set()
+
+    def close(self) -> None:
+        """Follow until nothing is added any more."""
+        looked: set[int] = set()
+        while True:
+            self._follow()
+            missing = {r for r in self.cone.runs if r not in looked}
+            if not missing:
+                return
+            looked |= missing
+            makers = unavailable(self.turn, sorted(missing), self.cone.data(self.turn))
+            self.cone.forced |= {r.id for r in makers.runs}
+            self.add_runs(makers.runs)
+            self.add_gathers(makers.gathers)
+
+    def _follow(self) -> None:
+        db = self.turn.db
+        while self.frontier:
+            found, self.frontier = sorted(set(self.frontier)), []
+            consumers = {run for _, run, _ in edges.consumers(db, found)}
+            self.add_runs(list(runs.get(db, sorted(consumers - self.cone.runs.keys())).values()))
+            self.add_gathers(sorted({g for g, _, _ in gather_rows.containing(db, found)}))
+            for link in data.promised_as(db, found):
+                if link.datum not in self.cone.promised and link.run not in self.cone.runs:
+                    self.cone.promised[link.datum] = link.target
+                    self.frontier.append(link.datum)
+
+    def add_runs(self, rows: list[Run]) -> None:
+        known = self.cone.runs
+        new = [
+            r
+            for r in rows
+            if not r.flags & flags.SUPERSEDED
+            and r.state not in _LEFT_ALONE
+            and r.id not in known
+            and r.id not in self.cone.grown
+        ]
+        stopping = reopen.closing(self.turn, {r.block for r in new}) if new else set()
+        new = [r for r in new if r.block not in stopping]
+        if not new:
+            return
+        for r in new:
+            known[r.id] = r
+            self.frontier += range(r.out, r.out + self.turn.engine.ports(r.task))
+            if r.flags & flags.GREW:
+                self._drop_growth(r.id)
+        self._add_blocks({r.block for r in new} - self._blocks)
+
+    def _drop_growth(self, run: int) -> None:
+        """What a run of the cone grew: superseded with it, and not followed apart from it."""
+        self.drop(below(self.turn, run))
+
+    def drop(self, rows: list[Run]) -> None:
+        """Runs that are superseded in another way."""
+        for row in rows:
+            self.cone.grown[row.id] = row
+            self.cone.runs.pop(row.id, None)
+        self._add_blocks({r.block for r in rows} - self._blocks)
+
+    def _add_blocks(self, ids: set[int]) -> None:
+        """Blocks in which something is made again end again: who waited for their (complete) end follows."""
+        if not ids:
+            return
+        rows = reopen.upwards(self.turn, ids)
+        self._blocks |= rows.keys()
+        ends = {row.out: row.id for row in rows.values() if row.out is not None}
+        complete = {d for d, s in data.states(self.turn.db, sorted(ends)).items() if s == data.COMPLETE}
+        self.add_outs({d: ends[d] for d in complete})
+
+    def add_outs(self, outs: dict[int, int]) -> None:
+        new = {d: b for d, b in outs.items() if d not in self.cone.outs}
+        self.cone.outs.update(new)
+        self.frontier += new
+
+    def add_gathers(self, ids: list[int]) -> None:
+        new = [g for g in ids if g not in self.cone.gathers]
+        followed = supersedes.successors(self.turn.db, new) if new else {}
+        for g in new:
+            found = gather_rows.get(self.turn.db, g)
+            if found is not None and g not in followed:
+                self.cone.gathers[g] = found
+                self.frontier.append(g)
+                self._add_blocks({found[0].block} - self._blocks)
+
+
+def below(turn: Turn, run: int) -> list[Run]:
+    """All runs in the blocks that a run grew, those superseded before apart."""
+    found: list[Run] = []
+    for owned in blocks.all_owned_by(turn.db, run):
+        found += inside(turn, owned)
+    return found
+
+
+def inside(turn: Turn, block: int) -> list[Run]:
+    """All runs in a block and below it, those superseded before apart."""
+    tree = {b.id: b for b in blocks.subtree(turn.db, block)}
+    found: list[int] = []
+    spans = {blocks.span(turn.db, b) for b in tree.values()}
+    for low, n in sorted(spans):
+        found += [run for run, b in runs.blocks_between(turn.db, low, low + n) if b in tree]
+    rows = runs.get(turn.db, found)
+    return [rows[i] for i in found if not rows[i].flags & flags.SUPERSEDED]
+
+
+@dataclass
+class Makers:
+    """What has to be made again so that inputs have values: runs, and collections to be collected anew."""
+
+    runs: list[Run]
+    gathers: list[int]
+
+
+def unavailable(turn: Turn, ids: list[int], aside: set[int]) -> Makers:
+    """Who makes the inputs of these runs that were there once and have no value any more; `aside` are looked after already."""
+    makers = Makers([], [])
+    gone = [row for row in gone_inputs(turn, ids) if row.id not in aside]
+    owners: set[int] = set()
+    while gone:
+        further: list[int] = []
+        for row in gone:
+            if row.kind == data.GATHER:
+                makers.gathers.append(row.id)
+                further += _members(turn, row.src or row.id)
+            if row.run is not None:
+                owners.add(row.run)
+        gone = _gone(turn, [d for d in further if d not in aside])
+    makers.runs = list(runs.get(turn.db, sorted(owners)).values())
+    return makers
+
+
+def gone_inputs(turn: Turn, ids: list[int]) -> list[data.Datum]:
+    """Inputs of these runs that were there once and have no value any more."""
+    return _gone(turn, sorted({datum for _, _, datum, state in edges.inputs(turn.db, ids) if state is not None}))
+
+
+def _gone(turn: Turn, ids: list[int]) -> list[data.Datum]:
+    rows = list(data.get(turn.db, ids, values=False).values()) if ids else []
+    sources = data.states(turn.db, sorted({r.src for r in rows if r.src}))
+    return [
+        r for r in rows if r.state in data.GONE or (r.state == data.COMPLETE and sources.get(r.src or 0) in data.GONE)
+    ]
+
+
+def _members(turn: Turn, gather: int) -> list[int]:
+    return [
+        row[0] for s in gather_rows.stretches(turn.db, gather) for row in gathers.span(turn, s.lo, s.n, s.step)
+    ]

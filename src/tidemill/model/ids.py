@@ -1,0 +1,78 @@
+"""Public ids: how people name blocks, runs and data.
+
+A block is a plain integer, as in `3`. A run is its block and its integer, `3.117`, or the integer alone where only a
+run can be meant. `block:3`, `run:117` and `datum:45` say what they are anywhere.
+"""
+
+from typing import Literal, NamedTuple
+
+from tidemill.model.errors import UsageError
+
+Kind = Literal["block", "run", "datum"]
+KINDS: tuple[Kind, ...] = ("block", "run", "datum")
+
+
+class Id(NamedTuple):
+    """What a public id names.
+
+    Attributes:
+        kind: "block", "run" or "datum".
+        number: its integer in the store.
+        block: of a run written as `3.117`, the block; else None.
+    """
+
+    kind: Kind
+    number: int
+    block: int | None = None
+
+    def __str__(self) -> str:
+        if self.block is not None:
+            return f"{self.block}.{self.number}"
+        return f"{self.kind}:{self.number}"
+
+
+def run_id(block: int, run: int) -> str:
+    """The public id of a run."""
+    return f"{block}.{run}"
+
+
+def datum_id(datum: int) -> str:
+    """The public id of a datum."""
+    return f"datum:{datum}"
+
+
+def parse(text: str | int, plain: Kind) -> Id:
+    """What a public id names; an integer alone is a `plain`.
+
+    Raises:
+        UsageError: if it is not an id.
+    """
+    words = str(text).strip()
+    kind, colon, rest = words.partition(":")
+    if colon and kind in KINDS and _is_number(rest):
+        return Id(kind, int(rest))
+    block, dot, run = words.partition(".")
+    if dot and _is_number(block) and _is_number(run):
+        return Id("run", int(run), int(block))
+    if _is_number(words):
+        return Id(plain, int(words))
+    raise UsageError(
+        f"{words!r} is not an id",
+        hint="a run is written 3.117, a block 3, a datum datum:45; tidemill status lists blocks",
+    )
+
+
+def parse_as(text: str | int, kind: Kind) -> Id:
+    """The same where only one kind makes sense.
+
+    Raises:
+        UsageError: if it is not an id, or that of something else.
+    """
+    found = parse(text, kind)
+    if found.kind != kind:
+        raise UsageError(f"{text} is a {found.kind}, but a {kind} is wanted here")
+    return found
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19

@@ -1,0 +1,45 @@
+"""Argument templates by port: the encoded piece of each argument, and which inputs stand in it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from tidemill.model.spec import TaskSpec
+from tidemill.model.values import inputs_in
+
+_pieces = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+class Argument(NamedTuple):
+    """What a run was given at one port.
+
+    Attributes:
+        port: the parameter's name.
+        encoded: as in the template, with placeholders for inputs.
+    """
+
+    port: str
+    encoded: bytes
+
+
+def arguments(spec: TaskSpec, args: bytes) -> tuple[list[Argument], int]:
+    """The arguments by port, and the replica (0 unless the run is a repetition)."""
+    pieces = _pieces(args)
+    found = [Argument(p.name, bytes(piece)) for p, piece in zip(spec.inputs, pieces, strict=False)]
+    extra = pieces[len(spec.inputs) :]
+    return found, msgspec.msgpack.decode(extra[0], type=int) if extra else 0
+
+
+def input_names(spec: TaskSpec, args: bytes) -> dict[int, str]:
+    """The port in which each input, by number, stands first."""
+    names: dict[int, str] = {}
+    for port, number in _placed(spec, args):
+        names.setdefault(number, port)
+    return names
+
+
+def _placed(spec: TaskSpec, args: bytes) -> Iterator[tuple[str, int]]:
+    for argument in arguments(spec, args)[0]:
+        for found in inputs_in(argument.encoded):
+            yield argument.port, found.number

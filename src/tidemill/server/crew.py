@@ -1,0 +1,239 @@
+"""The local workers of a host: started, watched, ended and replaced. Nothing here decides what they do."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tidemill.engine import reclaim, retry
+from tidemill.engine.engine import Engine
+from tidemill.engine.turn import Turn
+from tidemill.launchers.local import LocalPool, LocalWorker
+from tidemill.model import protocol
+from tidemill.model.errors import EngineLostError
+from tidemill.model.protocol import Failure, Setup
+from tidemill.model.states import Reason
+from tidemill.server.slots import Ending, Slot, Slots, pool_directory
+from tidemill.server.takeover import tidy
+from tidemill.stores.state.workers import Worker
+
+LOG_TAIL = 65536
+"""Bytes of what a dead worker had printed that are kept."""
+STILLBORN = 5
+"""Workers that may end in a row before one of them comes up."""
+
+
+class Death(NamedTuple):
+    """A worker's process that ended: whom to charge with it (None: nobody), and with what."""
+
+    slot: Slot
+    started: tuple[int, int, float] | None
+    failure: Failure
+    log: bytes
+    charge: bool
+
+
+class Crew:
+    """The workers that one host started.
+
+    Args:
+        engine: the host's.
+        me: the engine's registration.
+        store: directory for workers' files.
+        objects: URL of the object store, for workers.
+        slots: the workers as the engine sees them.
+        watch: called with each new one.
+    """
+
+    def __init__(
+        self, engine: Engine, me: Worker, store: Path, objects: str, slots: Slots, watch: Callable[[Slot], None]
+    ) -> None:
+        self._engine = engine
+        self._me = me
+        self._store = store
+        self._objects = objects
+        self._slots = slots
+        self._watch = watch
+        self._path: list[str] = []
+        self._pools: list[LocalPool] = []
+        self._setups: dict[tuple[int, int], int] = {}
+        self._stillborn = 0
+
+    # ------------------------------------------------------------------------------------------------- starting
+
+    def learn_path(self, path: list[str]) -> None:
+        """Entries of `sys.path` for all workers, those that run already too."""
+        fresh = [p for p in path if p not in self._path]
+        if fresh:
+            self._path += fresh
+            for slot in self._slots.all:
+                slot.worker.channel.send(protocol.encode(self._setup(slot.pool, slot.worker, slot.id)))
+
+    def start(self, count: int) -> None:
+        """Start workers until there are `count`, those that are ending not counted.
+
+        Raises:
+            EngineLostError: they cannot be started.
+        """
+        missing = count - sum(s.ending is None for s in self._slots.all)
+        if missing <= 0:
+            return
+        number = len(self._pools)
+        names = [f"local-{number}-{i}" for i in range(missing)]
+        ids = self._engine.transact(lambda turn: [reclaim.register_worker(turn, name, self._me) for name in names])
+        self._setups.update({(number, i): one for i, one in enumerate(ids)})
+        directory = pool_directory(self._store, self._engine.id, number)
+        pool = LocalPool(missing, lambda w: self._setup(pool, w, self._setups[number, w.number]), directory)
+        self._pools.append(pool)
+        self._slots.cpus = max(self._slots.cpus, float(count))
+        try:
+            pool.start()
+        except OSError as error:
+            raise EngineLostError(f"no worker can be started: {error}", hint="free what is short") from error
+        for worker, one in zip(pool.workers, ids, strict=True):
+            self._add(Slot(pool, worker, one))
+
+    def replace(self, dead: list[Slot], count: int) -> None:
+        """Start workers in the place of dead ones while there are fewer than `count`.
+
+        Raises:
+            EngineLostError: they cannot be started.
+        """
+        for slot in dead:
+            if sum(s.ending is None for s in self._slots.all) >= count:
+                return
+            number = slot.worker.number
+            one = self._engine.transact(lambda turn: reclaim.register_worker(turn, f"local-{number}", self._me))  # noqa: B023
+            self._setups[self._pools.index(slot.pool), number] = one
+            try:
+                worker = slot.pool.respawn(slot.worker)
+            except OSError as error:
+                raise EngineLostError(f"no worker can be started: {error}", hint="free what is short") from error
+            self._add(Slot(slot.pool, worker, one))
+
+    def _setup(self, pool: LocalPool, worker: LocalWorker, registration: int) -> Setup:
+        return Setup(registration, self._objects, str(pool.run_dir), worker.index, self._path)
+
+    def _add(self, slot: Slot) -> None:
+        worker = slot.worker
+        self._engine.transact(lambda turn: reclaim.name_process(turn, slot.id, worker.pid, worker.start))
+        self._slots.all.append(slot)
+        self._watch(slot)
+
+    def came_up(self, slot: Slot) -> None:
+        """A worker has said hello."""
+        slot.ready = True
+        self._stillborn = 0
+
+    # ------------------------------------------------------------------------------------------------- ending
+
+    def ended(self, slot: Slot) -> Death:
+        """A worker's connection has ended: wait for the end of its process, and find out why.
+
+        Raises:
+            EngineLostError: several in a row did not even come up.
+        """
+        reason, kind = slot.worker.exit_reason()
+        started = slot.worker.started()
+        message = "the worker's process ended while it executed this run"
+        charge = reason is not Reason.WORKER_DIED
+        if slot.ending is not None:
+            if started is not None and started[0] == slot.ending.run:
+                reason, message = slot.ending.reason, slot.ending.message
+                kind, charge = reason.name.lower().replace("_", " "), True
+            else:
+                started = None
+        scratch = slot.worker.salvage(started[0], started[1]) if started else ""
+        log = slot.worker.log_tail(LOG_TAIL) if started else b""
+        self._slots.all.remove(slot)
+        if not slot.ready and slot.ending is None:
+            self._stillborn += 1
+            if self._stillborn >= STILLBORN:
+                last = slot.worker.startup_log().decode(errors="replace").strip() or kind
+                raise EngineLostError(f"the workers of this store do not come up: {last}")
+        return Death(slot, started, Failure(int(reason), kind, message, "", scratch), log, charge)
+
+    def bury(self, turn: Turn, death: Death) -> None:
+        """Charge the run under way, free what else the worker held, end its registration."""
+        started, failure = death.started, death.failure
+        retry.worker_died(turn, death.slot.id, started, failure, death.log, charge=death.charge)
+        reclaim.worker_left(turn, death.slot.id)
+
+    def end(self, slot: Slot, ending: Ending) -> None:
+        """Kill a worker's process tree; its end is dealt with when its channel ends."""
+        if not slot.killed:
+            slot.ending, slot.killed = ending, True
+            slot.worker.kill()
+
+    def drain(self, hubs: set[int]) -> None:
+        """Let workers that hold runs of these hubs finish what has started and end; the rest goes back free."""
+        for slot in self._holders(hubs):
+            if slot.ending is None:
+                slot.ending = Ending(Reason.STOPPED, "stopped by hand")
+                slot.worker.channel.send(protocol.encode(protocol.Stop()))
+
+    def stop_now(self, hubs: set[int]) -> None:
+        """End workers that hold runs of these hubs; those go back free."""
+        for slot in self._holders(hubs):
+            self.end(slot, Ending(Reason.STOPPED, "stopped by hand"))
+
+    def holds(self, hubs: set[int]) -> bool:
+        """Whether any worker holds runs of these hubs."""
+        return bool(self._holders(hubs))
+
+    def _holders(self, hubs: set[int]) -> list[Slot]:
+        classes = self._engine.classes
+        return [s for s in self._slots.all if any(classes[cls].hub in hubs for cls, _ in s.held.values())]
+
+    def void(self, run: int, worker: int) -> None:
+        """A lease was voided under a worker: drop the run there, or end the process if it has started."""
+        for slot in self._slots.all:
+            if slot.id != worker or run not in slot.held:
+                continue
+            started = slot.started()
+            if started is not None and started[0] == run:
+                self.end(slot, Ending(Reason.CANCELLED, "cancelled", run))
+            else:
+                slot.worker.channel.send(protocol.encode(protocol.Forget([run])))
+                slot.over([run])
+
+    def leave(self, grace: float) -> None:
+        """End all: politely for `grace` seconds, then by killing them."""
+        for pool in self._pools:
+            with contextlib.suppress(OSError):
+                pool.stop(grace)
+            tidy(pool.run_dir)
+
+    # ------------------------------------------------------------------------------------------------- limits
+
+    def check_limits(self) -> None:
+        """End what takes longer or more memory than it declared."""
+        now = time.time()
+        for slot in self._slots.all:
+            started = slot.started()
+            if started is None:
+                continue
+            _, task = slot.held[started[0]]
+            limit = self._engine.spec(self._engine.db, task).timeout
+            if 0 < limit < now - started[2]:
+                message = f"it took longer than its timeout of {limit:g} s"
+                self.end(slot, Ending(Reason.TIMEOUT, message, started[0]))
+        for pool in self._pools:
+            self._check_memory(pool)
+
+    def _check_memory(self, pool: LocalPool) -> None:
+        limits: dict[int, tuple[Slot, int, int]] = {}
+        for slot in self._slots.all:
+            if slot.pool is pool and (started := slot.started()) is not None:
+                limit = self._engine.classes[slot.held[started[0]][0]].memory
+                if limit:
+                    limits[slot.worker.number] = (slot, started[0], limit)
+        if not limits:
+            return
+        used = pool.sample_memory()
+        for number, (slot, run, limit) in limits.items():
+            found = used.get(number, 0)
+            if found > limit:
+                message = f"it used {found / 2**20:.0f} MiB of the {limit / 2**20:.0f} MiB it declared"
+                self.end(slot, Ending(Reason.OUT_OF_MEMORY, message, run))

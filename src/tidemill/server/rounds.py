@@ -1,0 +1,47 @@
+"""One round of the host: what one transaction is about, and what is to be told once it is durable."""
+
+from dataclasses import dataclass, field
+
+from tidemill.model import session
+from tidemill.model.protocol import Answer, Claimed, Outcome, Read
+from tidemill.server.crew import Death
+from tidemill.server.sessions import Session
+from tidemill.server.slots import Slot
+
+
+@dataclass
+class Round:
+    """Messages that have come in, and what comes of them.
+
+    Attributes:
+        outcomes, deaths, reads: from workers.
+        requests: from clients.
+        grants, answers: for workers.
+        after: replies to clients.
+        begun, joined: root blocks that clients follow from now on, new ones and older ones.
+        paths: entries of `sys.path` that workers must learn.
+        leaving: clients that said goodbye, and whether work is to stop at once.
+    """
+
+    outcomes: list[tuple[Slot, list[Outcome]]]
+    deaths: list[Death]
+    reads: list[tuple[Slot, Read]]
+    requests: list[tuple[Session, session.ToServer]]
+    grants: list[tuple[Slot, list[Claimed]]] = field(default_factory=list)
+    answers: list[tuple[Slot, Answer]] = field(default_factory=list)
+    after: list[tuple[Session, session.ToClient]] = field(default_factory=list)
+    begun: list[int] = field(default_factory=list)
+    joined: list[int] = field(default_factory=list)
+    paths: list[list[str]] = field(default_factory=list)
+    leaving: list[tuple[Session, bool]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Start over: an earlier try did not become durable."""
+        for slot, claimed in self.grants:
+            slot.over([c.run for c in claimed])
+        self.grants, self.answers, self.after = [], [], []
+        self.begun, self.joined, self.paths, self.leaving = [], [], [], []
+
+    def reply(self, client: Session, message: session.ToClient) -> None:
+        """Tell a client once the transaction is durable."""
+        self.after.append((client, message))
