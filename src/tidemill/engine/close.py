@@ -51,7 +51,7 @@ def _close(turn: Turn, row: Counted) -> None:
     if row.out is not None:
         _end_datum(turn, row.out, state)
     if turn.engine.lifetimes:
-        expire.block_closed(turn, row.id)
+        expire.block_closed(turn, row.id, state)
     if row.parent is not None:
         climb(turn, row.id, row.parent, +1)
 

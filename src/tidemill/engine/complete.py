@@ -174,13 +174,13 @@ def _second_results(turn: Turn, good: list[Taken]) -> set[int]:
         return set()
     first = index.lookup(turn.db, [key for _, key in doubtful])
     second = [(o, source) for o, key in doubtful if (source := first.get(key)) is not None and source.run != o.run]
-    lost = [(o, run) for o, key in doubtful if key not in first and (run := index.known(key)) not in (None, o.run)]
-    rows = runs.get(turn.db, [run for _, run in lost if run is not None])
+    lost = [(o, index.known(key) or 0) for o, key in doubtful if key not in first]
+    rows = runs.get(turn.db, [run for o, run in lost if run != o.run])
     heads = data.get(turn.db, [r.out + p for r in rows.values() for p in range(turn.engine.ports(r.task))], values=False)
     different = [(o.run, s.run) for o, s in second if o.outs and [d.digest for d in s.outputs] != [x.digest for x in o.outs]]
     for o, run in lost:
         before = [heads.get(rows[run].out + p) for p in range(len(o.outs))] if run in rows else []
         if any(d is not None and d.digest not in (None, x.digest) for d, x in zip(before, o.outs, strict=False)):
-            different.append((o.run, rows[run or 0].id))
+            different.append((o.run, run))
     turn.event(Kind.NONDETERMINISTIC, [r for r, _ in different], note=[f for _, f in different])
     return {o.run for o, _ in second}

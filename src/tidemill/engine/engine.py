@@ -255,7 +255,7 @@ class Engine:
     def remember_class(self, c: Class) -> None:
         old = self.classes.get(c.id)
         if old is not None and old != c:
-            self._class_ids.pop(tuple(old[1:]), None)
+            self._class_ids.pop((old.hub, old.priority, old.weight, old.cpus, old.memory), None)
         self.classes[c.id] = c
         self._class_ids[(c.hub, c.priority, c.weight, c.cpus, c.memory)] = c.id
 

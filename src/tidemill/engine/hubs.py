@@ -1,9 +1,17 @@
 """Hubs: whose ready runs are given out."""
 
+from tidemill.engine import flags, reopen, stand
 from tidemill.engine.turn import Turn
+from tidemill.model.delta import ClassSpec
+from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.events import Kind
-from tidemill.stores.state import blocks, classes
+from tidemill.model.spec import Resources
+from tidemill.stores.state import blocks, classes, memo, meta, runs
+from tidemill.stores.state.classes import Hub
 from tidemill.stores.state.database import Database
+from tidemill.stores.state.runs import Run
+
+NOWHERE = "nowhere"
 
 
 def suspend_attached(turn: Turn) -> None:
@@ -27,7 +35,140 @@ def set_active(turn: Turn, hub: int, *, active: bool) -> None:
     if bool(known.active) == active:
         return
     classes.set_active(turn.db, hub, active)
+    meta.bump(turn.db, "shares")
     engine.hubs[hub] = known._replace(active=int(active))
+    turn.event(Kind.ACTIVATED if active else Kind.SUSPENDED, [hub])
     if active:
         engine.stale_hubs.add(hub)
-    turn.event(Kind.ACTIVATED if active else Kind.SUSPENDED, [hub])
+    elif engine.follows:
+        _hand_over(turn, hub)
+
+
+def _hand_over(turn: Turn, hub: int) -> None:
+    """Runs of a suspended hub that runs of active hubs wait for move to the hub of who waits."""
+    engine = turn.engine
+    moved: set[int] = set()
+    for _, leader, cls, own in memo.leaders_in(turn.db, hub):
+        if leader in moved or not engine.hubs[engine.classes[cls].hub].active:
+            continue
+        moved.add(leader)
+        runs.set_class(turn.db, [leader], [cls])
+        turn.hot.setdefault(cls, []).extend(stand.drop_from(turn, own, [leader]))
+
+
+def set_weight(turn: Turn, hub: int, weight: float) -> None:
+    """Another share of the workers' attention for a hub; no run is touched.
+
+    Raises:
+        NotFoundError: there is no such hub.
+        UsageError: a negative weight.
+    """
+    known = _get(turn, hub)
+    if not weight >= 0:
+        raise UsageError(f"a weight is at least 0, not {weight!r}")
+    classes.set_weight(turn.db, hub, float(weight))
+    meta.bump(turn.db, "shares")
+    turn.engine.hubs[hub] = known._replace(weight=float(weight))
+
+
+def create(turn: Turn, name: str, weight: float = 1.0) -> int:
+    """A hub of its own, on which runs of any workflow can be actioned; its id.
+
+    Raises:
+        UsageError: a negative weight.
+    """
+    if not weight >= 0:
+        raise UsageError(f"a weight is at least 0, not {weight!r}")
+    return turn.engine.add_hub(turn, name, None, float(weight))
+
+
+def action(turn: Turn, ids: list[int], hub: int, weight: float = 1.0) -> int:
+    """Let runs also be claimed through a hub, with a weight there; how many have not ended.
+
+    Raises:
+        NotFoundError: there is no such hub.
+        UsageError: a negative weight.
+    """
+    reopen.prepare(turn)
+    _get(turn, hub)
+    if not weight >= 0:
+        raise UsageError(f"a weight is at least 0, not {weight!r}")
+    engine = turn.engine
+    rows = [r for r in runs.get(turn.db, ids).values() if r.state in (runs.LIVE, runs.HELD)]
+    _forget_actions(turn, rows, hub)
+    for r in rows:
+        own = engine.classes[r.cls]
+        cls = engine.class_id(turn.db, hub, ClassSpec(own.priority, float(weight), Resources(own.cpus, own.memory)))
+        stood = stand.drop(turn, [r])
+        classes.act(turn.db, [r.id], [cls])
+        runs.set_flags(turn.db, [r.id], [r.flags | flags.SEVERAL_HUBS])
+        if r.id in engine.flight:
+            engine.flight[r.id] = engine.flight[r.id]._replace(flags=r.flags | flags.SEVERAL_HUBS)
+        if stood:
+            stand.queue(turn, [(r.id, r.cls, r.flags | flags.SEVERAL_HUBS)])
+    return len(rows)
+
+
+def withdraw(turn: Turn, ids: list[int], hub: int) -> int:
+    """Take runs off a hub, which changes no status; how many were on it. A run on no hub waits until it is actioned again.
+
+    Raises:
+        NotFoundError: there is no such hub.
+    """
+    reopen.prepare(turn)
+    _get(turn, hub)
+    rows = [r for r in runs.get(turn.db, ids).values() if r.state in (runs.LIVE, runs.HELD)]
+    mine = [r for r in rows if turn.engine.classes[r.cls].hub == hub]
+    taken = _forget_actions(turn, rows, hub) | {r.id for r in mine}
+    for r in mine:
+        _leave_own(turn, r)
+    return len(taken)
+
+
+def _get(turn: Turn, hub: int) -> Hub:
+    if hub not in turn.engine.hubs:
+        turn.engine.learn_shares()
+    known = turn.engine.hubs.get(hub)
+    if known is None:
+        raise NotFoundError(f"there is no hub {hub}")
+    return known
+
+
+def _forget_actions(turn: Turn, rows: list[Run], hub: int) -> set[int]:
+    """Take runs off the further classes of a hub; those that stood or would have stood there."""
+    several = [r.id for r in rows if r.flags & flags.SEVERAL_HUBS]
+    pairs = [(run, cls) for run, cls in classes.actions(turn.db, several) if turn.engine.classes[cls].hub == hub]
+    for run, cls in pairs:
+        stand.drop_from(turn, cls, [run])
+        classes.withdraw(turn.db, [run], [cls])
+    return {run for run, _ in pairs}
+
+
+def _leave_own(turn: Turn, row: Run) -> None:
+    """The class that a run has by birth becomes one of its further classes, or one of the hub that nobody claims from."""
+    engine = turn.engine
+    stood = stand.drop_from(turn, row.cls, [row.id])
+    further = sorted(cls for _, cls in classes.actions(turn.db, [row.id]))
+    own = engine.classes[row.cls]
+    if further:
+        cls = further[0]
+        classes.withdraw(turn.db, [row.id], [cls])
+    else:
+        cls = engine.class_id(
+            turn.db, _nowhere(turn), ClassSpec(own.priority, own.weight, Resources(own.cpus, own.memory))
+        )
+    runs.set_class(turn.db, [row.id], [cls])
+    if row.id in engine.flight:
+        engine.flight[row.id] = engine.flight[row.id]._replace(cls=cls)
+    if stood:
+        standing = set(classes.stand_in(turn.db, cls, [row.id])) | set(turn.hot.get(cls, []))
+        if row.id not in standing:
+            turn.hot.setdefault(cls, []).append(row.id)
+
+
+def _nowhere(turn: Turn) -> int:
+    """The hub of runs that were withdrawn from all others: never active."""
+    engine = turn.engine
+    engine.learn_shares()
+    known = [h.id for h in engine.hubs.values() if h.name == NOWHERE]
+    return known[0] if known else engine.add_hub(turn, NOWHERE, None, 0.0, active=False)

@@ -35,12 +35,12 @@ def make_again(turn: Turn, ids: list[int]) -> None:
         elif not cone.gone_inputs(turn, [r.id]):
             ready.append(r.id)
     retry.requeue(turn, ready)
-    found = cone.find(turn, list(makers.values()), collected, {}, forced=set(makers))
-    looked_after = {*found.runs, *found.grown, *ready}
+    renewed = cone.find(turn, list(makers.values()), collected, {}, forced=set(makers))
+    looked_after = {*renewed.runs, *renewed.grown, *ready}
     lost = [r for r in rows if r.id not in looked_after]
     if lost:
         _fail(turn, lost)
-    supersede.supersede(turn, found)
+    supersede.supersede(turn, renewed)
 
 
 def _fail(turn: Turn, rows: list[Run]) -> None:

@@ -87,5 +87,4 @@ def _move(turn: Turn, ids: list[int], priority: int | None, weight: float | None
         for run in mine:
             if run in engine.flight:
                 engine.flight[run] = engine.flight[run]._replace(cls=target[old])
-    turn.fresh = [r._replace(cls=target.get(r.cls, r.cls)) if r.id in set(ids) else r for r in turn.fresh]
     return len(rows)

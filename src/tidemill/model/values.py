@@ -120,6 +120,8 @@ class Ref(msgspec.Struct, frozen=True, array_like=True):
 class File:
     """A file or directory as a value: its content, not its path, decides what is computed again.
 
+    It can do what its path can: `file.name`, `file.open()`, `file / "part"`.
+
     Attributes:
         path: where it is on this machine.
         ref: its content in the object store, once it is there.
@@ -133,6 +135,14 @@ class File:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.path, name)
+
+    def __truediv__(self, part: str | os.PathLike[str]) -> Path:
+        return self.path / part
 
     def __repr__(self) -> str:
         return f"File({str(self.path)!r})"

@@ -142,7 +142,7 @@ class Scratch:
         self._stored[ref.digest] = None
         return ref
 
-    def take(self, path: Path, what: str) -> File:
+    def take(self, path: Path, what: str) -> Path:
         """Store a file or directory that nobody writes to any more, so that the store may take the file itself.
 
         Args:
@@ -155,8 +155,8 @@ class Scratch:
         Raises:
             Fault: BAD_OUTPUT if there is none.
         """
-        ref = self._taken[path] = self._capture(path, what, move=True)
-        return File(path, ref)
+        self._taken[path] = self._capture(path, what, move=True)
+        return path
 
     def _capture(self, path: Path, what: str, *, move: bool = False) -> Ref:
         try:

@@ -73,6 +73,7 @@ _SUBTREE = Statement(
     "select b.id from block b join t on b.parent = t.id) "
     f"select {', '.join('b.' + c for c in _COLUMNS.split(', '))} from t join block b on b.id = t.id order by b.id"
 )
+_WITH_DATUM = Statement(f"select {_COLUMNS} from block where out_lo <= ? and out_lo + out_n > ? limit 1")
 _UNSEALED_OF = Statement("select d.block from {ids} {join} delta d on d.block = j.value where d.sealed = 0")
 _GENERATION = Statement("select max(generation) from block where parent = ? and previous = ?")
 _OPEN_CANCELLING = Statement("select id from block where state = 1 order by id")
@@ -222,6 +223,12 @@ def span(db: Database, row: Block) -> tuple[int, int]:
     """(first, number) of the run ids of the delta that a block came with."""
     found = delta_of(db, row)
     return found.run_lo, found.run_n
+
+
+def with_datum(db: Database, datum: int) -> Block | None:
+    """The block whose delta has this datum; reads all blocks."""
+    row = db.one(_WITH_DATUM, datum, datum)
+    return Block._make(row) if row else None
 
 
 def unsealed_of(db: Database, ids: list[int]) -> list[int]:

@@ -247,9 +247,9 @@ def live_objects(db: Database) -> set[bytes]:
 AFTER_USE, AFTER_BLOCK = 1, 2
 
 
-def set_lifetime(db: Database, data: Column, kinds: Column, blocks: Column) -> None:
-    """Record when data expire: after their last consumer ended, or when their block closes."""
-    db.many(_LIFETIME, data, kinds, blocks)
+def set_lifetime(db: Database, data: Column, kinds: Column, blocks: Column) -> int:
+    """Record when data expire: after their last consumer ended, or when their block closes; how many had no record yet."""
+    return db.many(_LIFETIME, data, kinds, blocks)
 
 
 def any_lifetime(db: Database) -> int:
@@ -262,13 +262,49 @@ def lifetimes_of(db: Database, blocks: list[int]) -> list[int]:
     return [r[0] for r in db.rows(_BLOCK_LIFETIMES, db.ids(blocks))]
 
 
-_USED_UP = Statement(
-    "delete from lifetime where kind = 1 and datum in (select e.datum from {ids} {join} edge e on e.run = j.value "
-    "where not exists (select 1 from edge o join run r on r.id = o.run where o.datum = e.datum and r.state in (0, 9))) "
-    "returning datum"
+_SHORT_LIVED = Statement("select l.datum from {ids} {join} lifetime l on l.datum = j.value where l.kind = 1 order by l.datum")
+_END_LIFETIME = Statement("delete from lifetime where datum in (select value from {ids})")
+
+
+def short_lived(db: Database, data: list[int]) -> list[int]:
+    """Which of these data live only until they have been used."""
+    return [r[0] for r in db.rows(_SHORT_LIVED, db.ids(sorted(set(data))))]
+
+
+def forget_lifetimes(db: Database, data: list[int]) -> int:
+    """Remove the records of when these data expire; how many there were."""
+    return db.run(_END_LIFETIME, db.ids(data))
+
+
+_ALIASES_OF = Statement(
+    "select d.id, d.src from datum d where d.src in (select value from {ids}) and d.state = 2 order by d.id"
 )
+_INHERIT = Statement(
+    "update datum set value = (select s.value from datum s where s.id = ?), src = null where id = ? and src = ?"
+)
+_INHERIT_OBJECTS = Statement(
+    "insert into content(datum, digest) select ?, c.digest from content c where c.datum = ? on conflict do nothing"
+)
+_POINT = update("datum", "src = {src}", "id = {id}", "id:i src:i")
+_COLLECTIONS = Statement("select id from gather where block in (select value from {ids}) order by id")
 
 
-def used_up(db: Database, runs: list[int]) -> list[int]:
-    """Inputs of these runs that live only until used and that no live run waits for; their records are removed."""
-    return [r[0] for r in db.rows(_USED_UP, db.ids(runs))]
+def aliases(db: Database, data: list[int]) -> list[Row]:
+    """(alias, datum) of complete data that take their value from these; reads all data once."""
+    return db.rows(_ALIASES_OF, db.ids(data))
+
+
+def inherit(db: Database, alias: int, source: int) -> None:
+    """An alias takes over the value of what it points at."""
+    db.run(_INHERIT, source, alias, source)
+    db.run(_INHERIT_OBJECTS, alias, source)
+
+
+def point(db: Database, aliases: Column, sources: Column) -> None:
+    """Let aliases take their value from other data."""
+    db.many(_POINT, aliases, sources)
+
+
+def collections_of(db: Database, blocks: list[int]) -> list[int]:
+    """The collections that belong to blocks."""
+    return [r[0] for r in db.rows(_COLLECTIONS, db.ids(blocks))]

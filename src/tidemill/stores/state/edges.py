@@ -8,6 +8,14 @@ _CONSUMERS = Statement(
     "select e.datum, e.run, e.port from {ids} join edge e on e.datum = j.value order by e.run limit ?",
 )
 _OF_RUNS = Statement("select e.run, e.port, e.datum from {ids} {join} edge e on e.run = j.value")
+_LIVE_CONSUMER = Statement(
+    "select e.datum, e.run from {ids} {join} edge e on e.datum = j.value {join} run r on r.id = e.run "
+    "where r.state in (0, 9) limit 1"
+)
+_UNFINISHED_CONSUMER = Statement(
+    "select e.datum, e.run from {ids} {join} edge e on e.datum = j.value {join} run r on r.id = e.run "
+    "where r.state in (0, 4, 5, 6, 9) and r.flags & 8192 = 0 limit 1"
+)
 _INTO = Statement("select distinct datum from edge where datum >= ? and datum < ?")
 _ENDED_OF = Statement(
     "select e.run, e.port, e.datum, d.state from {ids} {join} edge e on e.run = j.value "
@@ -37,6 +45,16 @@ def of_runs(db: Database, runs: list[int]) -> list[Row]:
 def data_between(db: Database, low: int, high: int) -> list[int]:
     """Data with `low <= id < high` that some run names."""
     return [r[0] for r in db.rows(_INTO, low, high)]
+
+
+def live_consumer(db: Database, data: list[int]) -> Row | None:
+    """(datum, run) of a run that has not ended and that one of these data goes into, or None."""
+    return db.one(_LIVE_CONSUMER, db.ids(data))
+
+
+def unfinished_consumer(db: Database, data: list[int]) -> Row | None:
+    """(datum, run) of a run that has not ended, or could be retried, and that one of these data goes into, or None."""
+    return db.one(_UNFINISHED_CONSUMER, db.ids(data))
 
 
 def inputs(db: Database, runs: list[int]) -> list[Row]:

@@ -5,10 +5,7 @@ from typing import NamedTuple
 from tidemill.stores.state.blocks import Block
 from tidemill.stores.state.database import Database, Row, Statement
 
-_BLOCK = (
-    "id, parent, root, scope, hub, state, generation, previous, owner, name, out, open, done, reused, failed, skipped, "
-    "cancelled, total, run_lo, run_n, out_lo, out_n, block_lo, block_n, flags, cause, t_open, t_close"
-)
+_BLOCK = ", ".join(Block._fields)
 _EARLIER = Statement(
     f"select {_BLOCK} from block where parent is null and name = ? and id < ? and run_n > 0 order by id desc limit ?"
 )
