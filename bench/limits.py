@@ -66,7 +66,7 @@ def chain(directory: Path, n: int = 1000) -> float:
         loop = Loop(place, 1)
         loop.submit(n, pairwise(range(1, n + 1)), [0, *[1] * (n - 1)])
         loop.run()
-        times = [t for (t,) in loop.db.execute("select t from task order by id")]
+        times: list[float] = [t for (t,) in loop.db.execute("select t from task order by id")]
         loop.close()
     return statistics.median(b - a for a, b in pairwise(times)) * 1e3
 

@@ -1,7 +1,7 @@
 """What users would take instead, installed from PyPI in environments of their own: `python bench/peers.py [DIRECTORY]`.
 
-redun keeps values and provenance in SQLite, Snakemake keeps files. Each runs no-ops (a function that returns its argument,
-`touch`), with two workers, and then the same again unchanged. This file is also the program that runs inside them.
+redun keeps values and provenance in SQLite, Snakemake keeps files. Each runs no-ops (a function that returns its
+argument, `touch`) with two workers, then the same again unchanged. This file is also the program that runs inside them.
 """
 
 import logging
@@ -43,9 +43,7 @@ def _timed(peer: str, what: str, n: int, run: Callable[[], object]) -> None:
     run()
     seconds, after = time.perf_counter() - start, os.times()
     cpu = sum(after[:4]) - sum(used[:4])
-    print(
-        f"{peer:10} {what:32} {n:6} {n / seconds:10.1f} /s {seconds / n * 1e3:10.2f} ms {cpu / n * 1e3:8.2f} ms CPU each"
-    )
+    print(f"{peer:10} {what:32} {n:6} {n / seconds:10.1f} /s {seconds / n * 1e3:8.2f} ms {cpu / n * 1e3:8.2f} ms CPU")
 
 
 def redun(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reads what an engine wrote under TIDEMILL_TRACE: `python bench/statements.py FILE [RUNS]` prints the time per statement.
+"""Reads what an engine wrote under TIDEMILL_TRACE: `python bench/statements.py FILE [RUNS]` sums up per statement.
 
 With the number of runs, times are microseconds per run.
 """

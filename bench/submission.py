@@ -8,11 +8,14 @@ from typing import Any
 
 import limits
 from measure import Row, Watch, flush_ms, fresh, main, p99
-from stores import ask, execute
 from statements import transactions
+from stores import ask, execute
 from work import grid, many, sweep
 
 import tidemill as tm
+from tidemill.client.display import display
+from tidemill.client.submission import Submission
+from tidemill.graph import build
 
 N = 1_000_000
 WHILE = 100_000
@@ -30,9 +33,18 @@ def rows(directory: Path) -> Iterator[Row]:
 
 def _submit(place: Path, call: Any) -> Watch:
     """Until all of it is durable, with no workers: what was submitted is then what there is to do."""
-    with Watch() as watch, tm.open(place).submit(call, workers=0, progress=False):
-        while not _sealed(place):
-            time.sleep(0.01)
+    with Watch() as watch, tm.open(place) as store:
+        connection = store.connect(0)
+        try:
+            connection.welcome()
+            plan = build(call)
+            submission = Submission(connection, display(plan.name, progress=False))
+            submission.begin(plan, 0)
+            submission.send(plan)
+            while not _sealed(place):
+                time.sleep(0.01)
+        finally:
+            connection.close()
     return watch
 
 

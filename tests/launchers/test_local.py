@@ -120,12 +120,12 @@ def test_killing_a_worker_ends_everything_below_it(fresh: FakeEngine, tmp_path: 
 def test_killing_reaches_processes_that_left_the_group(fresh: FakeEngine, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     os.mkfifo(marker)
-    fresh.send([fresh.claim(fresh.task(command_spec(f"setsid sh -c 'echo $$ > {marker}; sleep 1000'")))])
+    fresh.send([fresh.claim(fresh.task(command_spec(f"setsid sh -c 'echo $$ > {marker}; sleep 1000; true'")))])
     pid = int(marker.read_text())
     assert os.getpgid(pid) != fresh.pool.workers[0].pid
     fresh.pool.workers[0].kill()
     died(fresh)
-    wait_gone([pid])
+    wait_gone([pid, *(one.pid for one in processes.table().values() if one.session == pid)])
 
 
 def test_killing_reaches_processes_that_have_lost_their_parent(fresh: FakeEngine, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tidemill.model.protocol import Input as Resolved
+from tidemill.model.protocol import encode
 from tidemill.model.states import Reason
 from tidemill.model.values import Input
 from tidemill.testing.workers import FakeEngine, python_spec
@@ -134,6 +135,17 @@ def test_modules_beside_a_script_are_found(fresh: FakeEngine, tmp_path: Path) ->
     write(tmp_path / "beside_the_script.py", "value = 7")
     script = write(tmp_path / "script.py", "from beside_the_script import value\n\ndef get():\n    return value\n")
     assert fresh.value(fresh.run(fresh.task(python_spec("get", file=script)))) == 7
+
+
+def test_a_path_can_be_added_later(fresh: FakeEngine, tmp_path: Path) -> None:
+    write(tmp_path / "found_later.py", "def get():\n    return 8\n")
+    task = fresh.task(python_spec("get", module="found_later"))
+    fails(fresh.run(task), Reason.BAD_INPUT)
+    setup = fresh.pool.workers[0].setup
+    assert setup is not None
+    setup.path = [str(tmp_path)]
+    fresh.pool.workers[0].channel.send(encode(setup))
+    assert fresh.value(fresh.run(task)) == 8
 
 
 def test_a_task_defined_below_the_call_is_missed_with_advice(fresh: FakeEngine, tmp_path: Path) -> None:

@@ -1,59 +1,153 @@
 """What failed and why: the report a user sees, from the rows."""
 
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
+from tidemill.client import details, views
+from tidemill.client.details import Argument, AttemptInfo
 from tidemill.model.errors import RunFailedError
-from tidemill.model.protocol import Failure
-from tidemill.model.spec import decode_spec
-from tidemill.stores.state import attempts, blocks, runs, tasks
+from tidemill.model.ids import run_id
+from tidemill.provenance.meaning import Specs, meanings
+from tidemill.provenance.walk import Walk
+from tidemill.stores.state import attempts, blocks, lineage, overview
 from tidemill.stores.state.database import Database
 
 SHOWN = 3
+"""Failures reported in full."""
+
 LOG_LINES = 10
-_decode = msgspec.msgpack.Decoder(Failure).decode
+"""Last lines of the log that are shown."""
+
+DEFAULT = ".tidemill"
+
+
+class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One failed run.
+
+    Attributes:
+        id, task: as everywhere.
+        kind, message: the exception, "exit code 3", ….
+        traceback: user frames only, or "".
+        arguments: what it was given.
+        log: the last lines that it printed.
+        attempts: every try.
+        scratch: its directory, if that was kept.
+        because_of: the run that it failed because of, "" for its own failure.
+        command: runs this step alone in a terminal.
+    """
+
+    id: str
+    task: str
+    kind: str
+    message: str
+    traceback: str
+    arguments: list[Argument]
+    log: list[str]
+    attempts: list[AttemptInfo]
+    scratch: str
+    because_of: str
+    command: str
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def _lines(self) -> Iterator[str]:
+        yield f"✗ {self.task} (run {self.id})"
+        if self.because_of:
+            yield f"  because of run {self.because_of}"
+        elif self.kind:
+            yield f"  {self.kind}: {self.message}"
+        if self.traceback:
+            yield from _indented(self.traceback.rstrip().splitlines(), 2)
+        if self.arguments:
+            yield "  inputs:"
+            yield from _indented(views.fields((a.port, _with_source(a)) for a in self.arguments).splitlines(), 4)
+        if self.log:
+            yield "  last lines it printed:"
+            yield from _indented(self.log, 4)
+        if len(self.attempts) > 1:
+            yield f"  {len(self.attempts)} attempts:"
+            yield from _indented(map(_tried, self.attempts), 4)
+        if self.scratch:
+            yield f"  its directory was kept: {self.scratch}"
+        yield f"  run it alone, here: {self.command}"
+
+
+def _indented(lines: Iterable[str], by: int) -> Iterator[str]:
+    for line in lines:
+        yield " " * by + line
+
+
+def _with_source(argument: Argument) -> str:
+    return argument.value + (f"  ← {', '.join(argument.sources)}" if argument.sources else "")
+
+
+def _tried(a: AttemptInfo) -> str:
+    where = f" on {a.worker}@{a.host}" if a.worker else ""
+    took = f" after {views.duration(a.seconds)}" if a.seconds is not None else ""
+    return f"{a.number}. {a.state}{took}{where}{': ' + a.error if a.error else ''}"
 
 
 def error_of(db: Database, store: str, block: int) -> RunFailedError:
     """The error for a root block that ended with failures: the first of them in full."""
     row = blocks.get(db, block)
     assert row is not None
-    failed = runs.failed_of_root(db, block, SHOWN)
-    parts = [report(db, store, r) for r in failed]
+    failed = failures(db, store, block, SHOWN)
+    parts = [str(f) for f in failed]
     more = row.failed - len(failed)
     if more > 0:
-        parts.append(f"… and {more} more: tidemill list --state error --block {block}")
+        parts.append(f"… and {more} more: tidemill list --state error --block {block}{store_option(store)}")
     what = f"{row.failed} of {row.total} runs failed" + (f", {row.skipped} skipped" if row.skipped else "")
     return RunFailedError(
         f"{row.name}: {what}\n\n" + "\n\n".join(parts),
-        run=str(failed[0].id) if failed else "",
+        run=failed[0].id if failed else "",
         report="\n\n".join(parts),
     )
 
 
-def report(db: Database, store: str, run: runs.Run) -> str:
-    """One failed run: what, why, the last lines it printed, its attempts, and the command that runs it alone."""
-    encoded = tasks.spec(db, run.task)
-    name = decode_spec(encoded).name if encoded else f"task {run.task}"
-    tries = attempts.of(db, [run.id])
-    last = next((a for a in reversed(tries) if a.body), None)
-    lines = [f"✗ {name} (run {run.block}.{run.id})"]
-    if last is not None and last.body is not None:
-        failure = _decode(last.body)
-        lines.append(f"  {failure.kind}: {failure.message}")
-        if failure.traceback:
-            lines += ["  " + line for line in failure.traceback.rstrip().splitlines()]
-        if failure.scratch:
-            lines.append(f"  its directory was kept: {failure.scratch}")
-    elif run.cause not in (None, run.id):
-        lines.append(f"  because of run {run.cause}")
-    logs = attempts.logs(db, run.id)
-    if logs:
-        text = logs[-1][1].decode(errors="replace").rstrip().splitlines()
-        lines += ["  last lines it printed:", *["    " + line for line in text[-LOG_LINES:]]]
-    if len(tries) > 1:
-        lines.append(f"  {len(tries)} attempts")
-    where = "" if store == ".tidemill" else f" --store {store}"
-    lines.append(f"  run it alone, here: tidemill debug {run.id}{where}")
-    return "\n".join(lines)
+def failures(db: Database, store: str, block: int, limit: int = SHOWN) -> list[FailureReport]:
+    """The first runs of a workflow that failed by themselves."""
+    return [report(db, store, r.id) for r in overview.listed(db, state="error", own=True, block=block, limit=limit)]
 
 
+def report(db: Database, store: str, run: int) -> FailureReport:
+    """One failed run: what, why, inputs, the last lines it printed, attempts, and the command that runs it alone."""
+    meaning = meanings(db, Specs(db), [run])[run]
+    row = meaning.run
+    failure = details.last_failure(db, run)
+    cause = row.cause if row.cause not in {None, run} else None
+    heads = lineage.heads(db, [cause]) if cause is not None else {}
+    number = run_id(row.block, run)
+    return FailureReport(
+        id=number,
+        task=meaning.spec.name,
+        kind=failure.kind if failure is not None else "",
+        message=failure.message if failure is not None else "",
+        traceback=failure.traceback if failure is not None else "",
+        arguments=details.describe_arguments(db, meaning, Walk(db, order=False)),
+        log=_last_lines(db, run),
+        attempts=details.attempt_infos(db, run),
+        scratch=failure.scratch if failure is not None else "",
+        because_of=run_id(heads[cause].block, cause) if cause in heads else "",
+        command=f"tidemill debug {number}{store_option(store)}",
+    )
+
+
+def store_option(store: str) -> str:
+    """What to add to a command so that it finds the store."""
+    return "" if store == DEFAULT else f" --store {store}"
+
+
+def _last_lines(db: Database, run: int) -> list[str]:
+    logs = attempts.logs(db, run)
+    return logs[-1][1].decode(errors="replace").rstrip().splitlines()[-LOG_LINES:] if logs else []

@@ -5,6 +5,7 @@ from typing import Any
 
 from tidemill.graph import gathering, lower, ordering
 from tidemill.graph.context import building
+from tidemill.graph.entry import Entry
 from tidemill.graph.future import Elements, Future, Group, Loose
 from tidemill.graph.index import Axis
 from tidemill.graph.literals import Keeper
@@ -16,12 +17,16 @@ from tidemill.model.errors import WiringError
 class Builder(Recorder):
     """A graph that is being built: what calls, workflows in workflows, calls from outside and order do to its columns.
 
+    Args:
+        keeper: where files and large values among the arguments go.
+        known: entries of tasks from earlier graphs, none of which is used any more.
+
     Attributes:
         root: the call that the graph is for; its calls are not in a block of their own.
     """
 
-    def __init__(self, keeper: Keeper) -> None:
-        super().__init__(keeper)
+    def __init__(self, keeper: Keeper, known: dict[Any, Entry] | None = None) -> None:
+        super().__init__(keeper, known)
         self.root: Loose | None = None
         self._at_root = False
         self._made: dict[int, tuple[Loose, Any]] = {}

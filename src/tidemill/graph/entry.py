@@ -9,7 +9,7 @@ from tidemill.graph.index import Axis, row_major
 from tidemill.graph.literals import SCALARS
 from tidemill.graph.ports import Signature
 from tidemill.model.delta import ClassSpec, RunFlag
-from tidemill.model.spec import TaskSpec
+from tidemill.model.spec import TaskSpec, encode_spec
 from tidemill.model.values import Input, encode
 
 INPUTS = tuple(Input(n) for n in range(64))
@@ -48,9 +48,10 @@ class Definition(Protocol):
 
 
 class Entry:
-    """A task in one graph.
+    """A task in one graph. A worker takes it on to the next graph, with new numbers.
 
     Attributes:
+        task: its definition; `encoded` is its specification.
         index: its number in the header.
         digest: of its meaning.
         width: number of outputs.
@@ -62,15 +63,16 @@ class Entry:
     """
 
     __slots__ = (
-        "accepted", "axis", "cls", "digest", "flags", "index", "kinds", "mapping", "name", "names", "plain",
-        "signature", "slow", "spec", "width",
+        "accepted", "axis", "cls", "digest", "encoded", "flags", "index", "kinds", "mapping", "name", "names", "plain",
+        "signature", "slow", "spec", "task", "width",
     )  # fmt: skip
 
-    def __init__(self, task: Definition, index: int, cls: int) -> None:
+    def __init__(self, task: Definition) -> None:
         spec = task.spec
-        self.index = index
-        self.cls = cls
+        self.task = task
+        self.index = self.cls = 0
         self.spec = spec
+        self.encoded = encode_spec(spec)
         self.name = spec.name
         self.digest = spec.digest
         self.width = len(spec.outputs)

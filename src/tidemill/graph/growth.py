@@ -5,12 +5,16 @@ from typing import Any
 from tidemill.graph import context, cycles, gathering
 from tidemill.graph.builder import Builder
 from tidemill.graph.emit import Emission, header
+from tidemill.graph.entry import Entry
 from tidemill.graph.future import Future, Group, Pending
 from tidemill.graph.gathers import reference
 from tidemill.graph.literals import Keeper
 from tidemill.model.delta import Growth
 from tidemill.model.errors import WiringError
 from tidemill.model.spec import TaskSpec
+
+_KNOWN = 1000
+"""Tasks that are remembered from one growth to the next."""
 
 
 class Growing:
@@ -25,10 +29,13 @@ class Growing:
     def __init__(self, keeper: Keeper) -> None:
         self.builder: Builder | None = None
         self._keeper = keeper
+        self._known: dict[Any, Entry] = {}
 
     def open(self) -> Builder:
         if self.builder is None:
-            self.builder = Builder(self._keeper)
+            if len(self._known) > _KNOWN:
+                self._known.clear()
+            self.builder = Builder(self._keeper, self._known)
         return self.builder
 
     def reset(self) -> None:

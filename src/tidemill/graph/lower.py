@@ -4,7 +4,6 @@ A call has one run for each combination of its *mapped* axes: those that its arg
 A port that wants a list is different: axes that nothing else brings in are gathered for it.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from tidemill.graph.index import Axis
 from tidemill.graph.literals import SCALARS, item_of
 from tidemill.graph.mapped import Leaf, Source
 from tidemill.graph.ports import Signature
-from tidemill.graph.structure import leaves, rewrite
+from tidemill.graph.structure import pending, rewrite
 from tidemill.model.errors import TidemillError
 from tidemill.model.spec import Port
 from tidemill.model.values import File, Input
@@ -43,6 +42,7 @@ class Arguments:
         self.ambient = ambient
         self.broken = False
         self.axes: tuple[Axis, ...] = ()
+        self._pending: list[list[Any]] = []
         self.values = [self._settle(i, value) for i, value in enumerate(values)]
 
     def _problem(self, text: str) -> None:
@@ -50,45 +50,48 @@ class Arguments:
         self.broken = True
 
     def map(self, extra: Sequence[Axis] = ()) -> None:
-        """Decide which axes are mapped and which are gathered, and gather."""
-        lists = [self._is_gathered(i) for i in range(len(self.values))]
+        """Decide which axes are mapped and which are gathered, gather, and check the types."""
         found: dict[Axis, None] = {}
-        for value, listed in zip(self.values, lists, strict=True):
-            for axis in axes_of(value):
+        lists = []
+        for i, parts in enumerate(self._pending):
+            listed = bool(parts) and self._is_gathered(i)
+            lists.append(listed)
+            for axis in _axes(parts):
                 if not listed or axis in self.ambient:
                     found[axis] = None
         for axis in extra:
             found[axis] = None
-        first = [axis for axis in self.ambient if axis in found]
-        self.axes = (*first, *(axis for axis in found if axis not in first))
+        if found:
+            first = [axis for axis in self.ambient if axis in found]
+            self.axes = (*first, *(axis for axis in found if axis not in first))
         for i, listed in enumerate(lists):
             over = [axis for axis in element_axes(self.values[i]) if axis not in found] if listed else []
             if over:
                 self.values[i] = self.graph.gather(self.values[i], over)
-        for i in range(len(self.values)):
             self._check(i)
 
     # ------------------------------------------------------------------------------------------------------- settling
 
     def _settle(self, i: int, value: Any) -> Any:
         """The value with nothing in it that belongs elsewhere."""
-        if type(value) in SCALARS and not (type(value) is str and self.signature.ports[i].file):
+        file = self.signature.ports[i].file
+        if type(value) in SCALARS and not (file and type(value) is str):
+            self._pending.append([])
             return value
-        value = rewrite(value, self._build)
-        for leaf in leaves(value):
+        found = pending(value)
+        if any(isinstance(leaf, Loose) for leaf in found):
+            value = rewrite(value, self.graph.settled)
+            found = pending(value)
+        for leaf in found:
+            if isinstance(leaf, Group):
+                continue
             if leaf.kind_ is BROKEN:
                 self.broken = True
             elif leaf.owner_ is not None and leaf.owner_ is not self.graph:
                 name = f"{self.signature.name}(): {self.signature.ports[i].name!r}"
                 self._problem(f"{name} gets {leaf.what_()} from another workflow; call the task in this one instead")
-        if self.signature.ports[i].file:
-            return self._files(i, value)
-        return item_of(value)
-
-    def _build(self, leaf: Any) -> Any:
-        if isinstance(leaf, Loose):
-            return self.graph.materialise(leaf)
-        return leaf
+        self._pending.append(found)
+        return self._files(i, value) if file else item_of(value)
 
     def _files(self, i: int, value: Any) -> Any:
         """What stands for a file at a port for files, as the class that the port is annotated with."""
@@ -100,16 +103,13 @@ class Arguments:
             return File(value) if check.is_file(self.signature.types[i], File) else Path(value)
         return value
 
-    # --------------------------------------------------------------------------------------------------------- lists
-
     def _is_gathered(self, i: int) -> bool:
         """Whether the port wants a list of what the argument has one by one."""
         value = self.values[i]
         if not self.signature.ports[i].many or not element_axes(value):
             return False
         wanted = check.depth(self.signature.types[i])
-        has = element_depth(value)
-        return wanted is None or has < wanted
+        return wanted is None or element_depth(value) < wanted
 
     # --------------------------------------------------------------------------------------------------------- types
 
@@ -128,7 +128,7 @@ class Arguments:
         literal = isinstance(value, Elements) and value.values_ is not None
         if isinstance(value, (Future, Elements)) and not literal:
             given = value.kind_.type
-            if not check.fits(given, wanted):
+            if not self.signature.fits(given, wanted):
                 self._problem(
                     f"{self.signature.name}(): {port.name!r} {wants(port)}, but gets {value.what_()}, "
                     f"which is annotated {check.show(given)}"
@@ -139,7 +139,7 @@ class Arguments:
         else:
             classes = () if isinstance(value, Pending) else (type(value),)  # type: ignore[assignment]
         for given in classes:
-            if given is not type(None) and not check.fits(given, wanted):
+            if given is not type(None) and not self.signature.fits(given, wanted):
                 shown = (
                     f"{given.__name__} values" if isinstance(value, Elements) else f"{given.__name__} {_short(value)}"
                 )
@@ -179,19 +179,11 @@ class Arguments:
 
 def axes_of(value: Any) -> list[Axis]:
     """The axes of everything in `value`, in order of appearance."""
-    if type(value) in SCALARS or isinstance(value, (Future, os.PathLike)):
-        return []
-    found: dict[Axis, None] = {}
+    return _axes(pending(value))
 
-    def visit(leaf: Any) -> Any:
-        if isinstance(leaf, (Elements, Group)):
-            found.update(dict.fromkeys(leaf.axes_))
-        if isinstance(leaf, Group):
-            rewrite(leaf.value_, visit)
-        return leaf
 
-    rewrite(value, visit)
-    return list(found)
+def _axes(found: list[Any]) -> list[Axis]:
+    return list(dict.fromkeys(axis for leaf in found for axis in element_axes(leaf)))
 
 
 def element_axes(value: Any) -> tuple[Axis, ...]:

@@ -42,7 +42,7 @@ class Plan:
         self.blobs: dict[bytes, bytes] = keeper.blobs
         self.counts = _counts(graph)
         self.functions: dict[bytes, Callable[..., Any]] = {
-            entry.digest: task.fn for entry, task in zip(graph.entries, graph.tasks, strict=True) if task.fn is not None
+            entry.digest: entry.task.fn for entry in graph.entries if entry.task.fn is not None
         }
         self._graph = graph
         self._objects = graph.writer.take()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tidemill.graph.check import UNKNOWN, inner, is_file, show
+from tidemill.graph.check import UNKNOWN, fits, inner, is_file, show
 from tidemill.model.spec import Port
 
 _LIST_TEXT = re.compile(
@@ -44,12 +44,25 @@ class Signature:
         self.ports = tuple(ports)
         self.types = tuple(types)
         self.returns: object = UNKNOWN
+        self._fitting: set[tuple[object, object]] = set()
         self._kinds = tuple(kinds)
         self._defaults = tuple(defaults)
         self._number = {p.name: i for i, p in enumerate(ports) if not p.variadic}
         self._star = next((i for i, p in enumerate(ports) if p.variadic == "*"), None)
         self._positional = [i for i, k in enumerate(kinds) if k in {P.POSITIONAL_ONLY, P.POSITIONAL_OR_KEYWORD}]
         self.arity = len(ports) if len(self._positional) == len(ports) else -1
+
+    def fits(self, given: object, wanted: object) -> bool:
+        """`check.fits`, remembered."""
+        try:
+            if (given, wanted) in self._fitting:
+                return True
+        except TypeError:
+            return fits(given, wanted)
+        found = fits(given, wanted)
+        if found:
+            self._fitting.add((given, wanted))
+        return found
 
     def bind(self, args: Sequence[object], kwargs: Mapping[str, object]) -> list[object]:
         """The values in port order, defaults filled in.

@@ -14,13 +14,12 @@ from tidemill.graph.entry import INPUTS, Definition, Entry, class_of
 from tidemill.graph.future import BROKEN, Future, Owner
 from tidemill.graph.gathers import Gathers
 from tidemill.graph.index import Axis
-from tidemill.graph.literals import INLINE, Keeper, Writer, array
+from tidemill.graph.literals import INLINE, Keeper, Writer, array, item_of
 from tidemill.graph.mapped import MappedCall, Source, try_encoding
 from tidemill.graph.problems import Problems
 from tidemill.graph.structure import leaves
 from tidemill.model.delta import ClassSpec
 from tidemill.model.errors import TidemillError, WiringError
-from tidemill.model.spec import encode_spec
 from tidemill.model.values import Input, encode
 
 EAGER = 1000
@@ -41,14 +40,13 @@ class Recorder(Owner):
         special: the next call needs a closer look, whatever its arguments.
     """
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, known: dict[Any, Entry] | None = None) -> None:
         self.keeper = keeper
         self.writer = Writer(keeper)
         self.problems = Problems()
         self.runs = 0
         self.outputs = 0
         self.entries: list[Entry] = []
-        self.tasks: list[Definition] = []
         self.specs: dict[bytes, int] = {}
         self.classes: dict[ClassSpec, int] = {}
         self.gathers = Gathers()
@@ -59,6 +57,7 @@ class Recorder(Owner):
         self.special = False
         self._columns = CallColumns(0, 0, 0)
         self.segments: list[CallColumns | MappedCall] = [self._columns]
+        self._known: dict[Any, Entry] = {} if known is None else known
         self._entries: dict[Any, Entry] = {}
         self._options: list[tuple[dict[str, Any], dict[Any, Entry]]] = []
         self._afters: list[tuple[object, ...]] = []
@@ -93,6 +92,9 @@ class Recorder(Owner):
             elif kind in accepted:
                 plain = False
                 template.append(value)
+            elif kind.__module__ == "numpy" and type(item := item_of(value)) in accepted:
+                plain = False
+                template.append(item)
             else:
                 return self._carefully(entry, values)
         if plain:
@@ -125,17 +127,19 @@ class Recorder(Owner):
         found = task
         for options, _ in self._options:
             found = found.options(**options)
-        try:
-            spec = found.spec
-        except TidemillError as error:
-            self.problem(f"{task.name}: {error.args[0]}")
-            return None
-        index = self.specs.setdefault(encode_spec(spec), len(self.specs))
-        cls = self.classes.setdefault(class_of(spec), len(self.classes))
-        entry = self._entries[task] = Entry(found, index, cls)
-        if index == len(self.entries):
+        entry = self._known.get(found)
+        if entry is None:
+            try:
+                entry = Entry(found)
+            except TidemillError as error:
+                self.problem(f"{task.name}: {error.args[0]}")
+                return None
+            self._known[found] = entry
+        self._entries[task] = entry
+        entry.index = self.specs.setdefault(entry.encoded, len(self.specs))
+        entry.cls = self.classes.setdefault(class_of(entry.spec), len(self.classes))
+        if entry.index == len(self.entries):
             self.entries.append(entry)
-            self.tasks.append(found)
         return entry
 
     # -------------------------------------------------------------------------------------------------- the careful way

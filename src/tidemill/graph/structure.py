@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,6 +11,8 @@ from tidemill.graph.literals import SCALARS
 from tidemill.graph.problems import problem
 
 Visit = Callable[[Any], Any]
+
+SETS = frozenset({set, frozenset})
 
 
 def rewrite(value: Any, visit: Visit, on_list: Visit | None = None) -> Any:
@@ -41,9 +44,8 @@ def rewrite(value: Any, visit: Visit, on_list: Visit | None = None) -> Any:
         return kind._make(new) if hasattr(kind, "_make") else kind(new)
     if kind is dict:
         return _dict(value, visit, on_list)
-    if kind in {set, frozenset}:
-        if any(isinstance(v, Pending) for v in value):
-            raise problem("a set with results that are not known yet has no order; use a list")
+    if kind in SETS:
+        _check_set(value)
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _dataclass(value, visit, on_list)
@@ -51,7 +53,16 @@ def rewrite(value: Any, visit: Visit, on_list: Visit | None = None) -> Any:
 
 
 def _same(new: Iterable[Any], old: Iterable[Any]) -> bool:
-    return all(a is b for a, b in zip(new, old, strict=True))
+    return all(map(operator.is_, new, old))
+
+
+def _check_set(value: Iterable[Any]) -> None:
+    if any(isinstance(v, Pending) for v in value):
+        raise problem("a set with results that are not known yet has no order; use a list")
+
+
+def _keys(value: dict[Any, Any]) -> list[Any]:
+    return sorted(value) if all(type(k) is str for k in value) else list(value)
 
 
 def _list(value: list[Any], visit: Visit, on_list: Visit | None) -> Any:
@@ -67,7 +78,7 @@ def _list(value: list[Any], visit: Visit, on_list: Visit | None) -> Any:
 def _dict(value: dict[Any, Any], visit: Visit, on_list: Visit | None) -> Any:
     if SCALARS.issuperset(map(type, value.values())):
         return value
-    keys = sorted(value) if all(type(k) is str for k in value) else list(value)
+    keys = _keys(value)
     new = {k: rewrite(value[k], visit, on_list) for k in keys}
     return value if all(new[k] is value[k] for k in keys) else new
 
@@ -84,18 +95,39 @@ def _dataclass(value: Any, visit: Visit, on_list: Visit | None) -> Any:
     return made
 
 
-def leaves(value: Any) -> list[Any]:
-    """Everything pending in `value` in order, looking into groups (which are not named themselves)."""
-    if type(value) in SCALARS:
-        return []
+def pending(value: Any) -> list[Any]:
+    """Everything pending in `value` in order, groups followed by what is in them.
+
+    Raises:
+        WiringError: for something pending in a set.
+    """
     found: list[Any] = []
-
-    def visit(leaf: Any) -> Any:
-        if isinstance(leaf, Group):
-            rewrite(leaf.value_, visit)
-        else:
-            found.append(leaf)
-        return leaf
-
-    rewrite(value, visit)
+    if type(value) not in SCALARS:
+        _scan(value, found)
     return found
+
+
+def _scan(value: Any, found: list[Any]) -> None:
+    kind = type(value)
+    if isinstance(value, Pending):
+        found.append(value)
+        if kind is Group:
+            _scan(value.value_, found)
+    elif kind is list or isinstance(value, tuple):
+        if not SCALARS.issuperset(map(type, value)):
+            for part in value:
+                _scan(part, found)
+    elif kind is dict:
+        if not SCALARS.issuperset(map(type, value.values())):
+            for key in _keys(value):
+                _scan(value[key], found)
+    elif kind in SETS:
+        _check_set(value)
+    elif kind not in SCALARS and dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            _scan(getattr(value, field.name, None), found)
+
+
+def leaves(value: Any) -> list[Any]:
+    """Everything pending in `value` but the groups themselves."""
+    return [leaf for leaf in pending(value) if not isinstance(leaf, Group)]

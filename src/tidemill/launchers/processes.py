@@ -9,6 +9,8 @@ from typing import NamedTuple
 from tidemill.workers.identity import own_proc
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_ROUNDS = 20
+"""Looks at the process table until nothing new is found in a tree; two are usual."""
 
 
 class Process(NamedTuple):
@@ -79,18 +81,27 @@ def trees(roots: Iterable[int], processes: Mapping[int, Process]) -> dict[int, l
 
 
 def kill_tree(root: int) -> None:
-    """Kill a session leader with its process group, its session and everything that descends from it."""
-    before = trees([root], table())[root]
+    """Kill a session leader with its process group, its session and everything that descends from it.
+
+    All of them are stopped first: what is stopped can start nothing that would be missed.
+    """
+    found: dict[int, Process] = {}
+    for _ in range(_ROUNDS):
+        fresh = [process for process in trees([root], table())[root] if process.pid not in found]
+        if not fresh:
+            break
+        send(signal.SIGSTOP, fresh)
+        found.update((process.pid, process) for process in fresh)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(root, signal.SIGKILL)
-    kill_all(process for process in before if process.pid != root)
+    send(signal.SIGKILL, found.values())
 
 
-def kill_all(processes: Iterable[Process]) -> None:
-    """Kill processes that are still the ones they were when the table was read."""
+def send(number: signal.Signals, processes: Iterable[Process]) -> None:
+    """Send a signal to processes that have just been looked up; those that have ended since are no error."""
     for process in processes:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(process.pid, number)
 
 
 def holders(path: str | os.PathLike[str]) -> list[int]:

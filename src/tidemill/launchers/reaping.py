@@ -2,17 +2,17 @@
 
 import fcntl
 import os
+import signal
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tidemill.launchers import processes
-from tidemill.launchers.processes import Process
 from tidemill.workers.identity import Identity, identity
 
 _STEP = 0.005
-_HOLDERS = 0.5
-"""Seconds after which those who still hold the liveness lock are looked for and killed."""
+_HUNT = 0.5
+"""Seconds between two looks for those who still hold the liveness lock, to kill them."""
 
 
 def reap_orphans(records: Sequence[Identity], alive: Path, patience: float = 10.0) -> bool:
@@ -31,36 +31,36 @@ def reap_orphans(records: Sequence[Identity], alive: Path, patience: float = 10.
     """
     here = identity()
     near = [record for record in records if record.beside(here) and record.start]
-    processes.kill_all(_remains(near))
+    _kill(near)
     deadline = time.monotonic() + patience
-    hunt = time.monotonic() + _HOLDERS
+    hunt = time.monotonic() + _HUNT
     while not _released(alive):
         now = time.monotonic()
         if now >= deadline:
             return False
         if near and now >= hunt:
-            hunt = now + _HOLDERS
+            hunt = now + _HUNT
+            _kill(near)
             table = processes.table()
-            processes.kill_all(table[pid] for pid in processes.holders(alive) if pid in table)
+            processes.send(signal.SIGKILL, [table[pid] for pid in processes.holders(alive) if pid in table])
         time.sleep(_STEP)
     return len(near) == len(records) or alive.exists()
 
 
-def _remains(records: Iterable[Identity]) -> list[Process]:
-    """The executors that live, and what is left in the sessions of those that do not.
+def _kill(records: Iterable[Identity]) -> None:
+    """Kill the executors that live, and what is left in the sessions of those that do not.
 
     While a session has members its number is not given to another process; so if somebody else has it, it is empty.
     """
     table = processes.table()
-    found: list[Process] = []
     for record in records:
         leader = table.get(record.pid)
         if leader is not None and leader.start == record.start:
-            found += processes.trees([record.pid], table)[record.pid]
+            processes.kill_tree(record.pid)
         elif leader is None:
             since = float(record.start)
-            found += [one for one in table.values() if one.session == record.pid and float(one.start) >= since]
-    return found
+            rest = [one for one in table.values() if one.session == record.pid and float(one.start) >= since]
+            processes.send(signal.SIGKILL, rest)
 
 
 def _released(alive: Path) -> bool:

@@ -20,6 +20,8 @@ from tidemill.stores.state.workers import Worker
 
 LOG_TAIL = 65536
 """Bytes of what a dead worker had printed that are kept."""
+SETTLED = 0.05
+"""Seconds into a run after which a worker looks at its socket when the run ends."""
 STILLBORN = 5
 """Workers that may end in a row before one of them comes up."""
 
@@ -171,7 +173,21 @@ class Crew:
         for slot in self._holders(hubs):
             if slot.ending is None:
                 slot.ending = Ending(Reason.STOPPED, "stopped by hand")
+                slot.draining = (time.monotonic(), slot.started())
                 slot.worker.channel.send(protocol.encode(protocol.Stop()))
+
+    def _release_rest(self, slot: Slot) -> None:
+        """Free what a draining worker has not started, once it is certain that it will not: the run under way has lasted so
+        long that the worker looks at its socket, where the request to end waits, before it starts another."""
+        if slot.draining is None or slot.killed:
+            return
+        since, started = slot.draining
+        if started is None or slot.started() != started or time.monotonic() - since < SETTLED:
+            return
+        rest = [(run, self._engine.flight[run].fence) for run in slot.held if run != started[0]]
+        if rest:
+            self._engine.transact(lambda turn: retry.release(turn, rest, worker=slot.id))
+            slot.over([run for run, _ in rest])
 
     def stop_now(self, hubs: set[int]) -> None:
         """End workers that hold runs of these hubs; those go back free."""
@@ -211,6 +227,7 @@ class Crew:
         """End what takes longer or more memory than it declared."""
         now = time.time()
         for slot in self._slots.all:
+            self._release_rest(slot)
             started = slot.started()
             if started is None:
                 continue

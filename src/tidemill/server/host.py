@@ -311,24 +311,28 @@ class Host:
         client.gone = True
         client.channel.close()
         self.sessions.remove(client)
-        self.crew.drain(self._suspend(client))
+        self._suspend(client, now=False)
 
     def detach(self, client: Session, *, now: bool) -> None:
         """A client says goodbye: what of its work has started is finished or (`now`) stopped; nothing is marked."""
         if client.gone:
             return
         client.leaving = True
-        suspended = self._suspend(client)
-        if now:
-            self.crew.stop_now(suspended)
-        else:
-            self.crew.drain(suspended)
+        self._suspend(client, now=now)
 
-    def _suspend(self, client: Session) -> set[int]:
-        """Close the hubs that nobody but this client is attached to; those."""
+    def _own(self, client: Session) -> set[int]:
+        """The hubs that nobody but this client is attached to."""
         others = {b for s in self.sessions if s is not client and not s.leaving for b in s.blocks}
         db = self.engine.db
-        mine = {f.hub for b, f in client.blocks.items() if b not in others and not hubs.goes_alone(db, b)}
+        return {f.hub for b, f in client.blocks.items() if b not in others and not hubs.goes_alone(db, b)}
+
+    def _suspend(self, client: Session, *, now: bool) -> None:
+        """What only this client wanted is finished as far as it has started, or (`now`) stopped."""
+        mine = self._own(client)
+        if now:
+            self.crew.stop_now(mine)
+        else:
+            self.crew.drain(mine)
 
         def suspend(turn: Turn) -> None:
             for hub in mine:
@@ -336,12 +340,11 @@ class Host:
 
         if any(self.engine.hubs[h].active for h in mine):
             self.engine.transact(suspend)
-        return mine
 
     def _let_go(self) -> None:
         """Clients that are leaving go once nothing of theirs runs."""
         for client in [s for s in self.sessions if s.leaving]:
-            mine = self._suspend(client)
+            mine = self._own(client)
             if not self.crew.holds(mine):
                 client.tell(session.Gone(len(mine)))
                 client.channel.flush()

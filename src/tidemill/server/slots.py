@@ -40,6 +40,7 @@ class Slot:
         held: run -> (class, task) of what it was given and has not answered.
         known: tasks whose specification it has.
         ending: why the host is ending it, if it is; it gets nothing more.
+        draining: when it was asked to end, and what it was doing.
         killed: it was not asked to end but killed.
     """
 
@@ -51,6 +52,7 @@ class Slot:
         self.held: dict[int, tuple[int, int]] = {}
         self.known: set[int] = set()
         self.ending: Ending | None = None
+        self.draining: tuple[float, tuple[int, int, float] | None] | None = None
         self.killed = False
         self.cpus = 0.0
         self.memory = 0

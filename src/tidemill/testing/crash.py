@@ -121,7 +121,7 @@ class Trial:
 
     def processes(self) -> dict[int, Role]:
         """What lives of all the processes that this trial ever started."""
-        return dict(_marked(f"{MARK}={self._token}"))
+        return dict(marked(f"{MARK}={self._token}"))
 
     def of(self, role: Role) -> list[int]:
         """Pids of one kind."""
@@ -346,7 +346,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _marked(mark: str) -> Iterator[tuple[int, Role]]:
+def marked(mark: str) -> Iterator[tuple[int, Role]]:
     """Living processes with this in their environment."""
     for name in os.listdir("/proc"):
         if not name.isdigit():

@@ -133,7 +133,7 @@ def grown() -> Any:
 
 @tm.workflow
 def recursive() -> Any:
-    return countdown("recursive", 12, one("recursive"))
+    return countdown("recursive", 12, one("start"))
 
 
 @tm.workflow

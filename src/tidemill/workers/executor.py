@@ -110,7 +110,7 @@ class Executor:
                 del self._unsent[: len(batch)]
 
     def _take(self, frames: list[bytes] | None) -> bool:
-        """Handle what has come in; False if the engine has gone."""
+        """Handle what has come in; False if the engine has gone. Of a second `Setup` only the path counts."""
         if frames is None:
             return False
         for frame in frames:
@@ -126,6 +126,8 @@ class Executor:
                 self._queue.extend(kept)
             elif isinstance(message, Answer):
                 self._answers[message.number] = message
+            elif isinstance(message, Setup):
+                self._attempts.loader.look_in(message.path)
             elif isinstance(message, Stop):
                 self._stopping = True
             if self._stopping:

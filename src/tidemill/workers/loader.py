@@ -61,13 +61,21 @@ class Loader:
     """
 
     def __init__(self, path: Sequence[str] = ()) -> None:
-        self._path = [os.path.join(os.path.realpath(entry), "") for entry in path]
-        sys.path[:0] = path
+        self._path: list[str] = []
         self._specs: dict[int, bytes] = {}
         self._loaded: dict[int, Loaded] = {}
         self._failed: dict[int, tuple[float, Fault]] = {}
         self._scripts: dict[str, types.ModuleType] = {}
         self._main: types.ModuleType | None = None
+        self.look_in(path)
+
+    def look_in(self, path: Sequence[str]) -> None:
+        """Put those entries in front of `sys.path` that are not in it yet."""
+        fresh = [entry for entry in path if entry not in sys.path]
+        sys.path[:0] = fresh
+        self._path += [os.path.join(os.path.realpath(entry), "") for entry in path]
+        importlib.invalidate_caches()
+        self._failed.clear()
 
     def learn(self, tasks: Iterable[tuple[int, bytes]]) -> None:
         """Remember encoded specifications by task id."""
@@ -158,9 +166,7 @@ class Loader:
         with open(file, "rb") as source:
             code = compile(source.read(), file, "exec", dont_inherit=True)
         folder = os.path.dirname(os.path.abspath(file))
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-            self._path.append(os.path.join(os.path.realpath(folder), ""))
+        self.look_in([folder])
         before, argv = self._main, sys.argv
         self._enter(module)
         sys.argv = [file]

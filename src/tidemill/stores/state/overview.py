@@ -23,9 +23,14 @@ _RUNNING = Statement(
     "group by 1, 2"
 )
 _IN_ROOT = "exists (select 1 from block b where b.id = r.block and b.root = ?)"
+_IN_NAMED = (
+    "exists (select 1 from block b {join} block w on w.id = b.root "
+    "where b.id = r.block and w.parent is null and w.name = ?)"
+)
 _BOUNDS = Statement("select min(run_lo), max(run_lo + run_n) from block where root = ? and run_n > 0")
 _BELOW = Statement(
-    "with recursive a(id) as (select id from block where id = ? union select b.id from a {join} block b on b.parent = a.id) "
+    "with recursive a(id) as (select id from block where id = ? union "
+    "select b.id from a {join} block b on b.parent = a.id) "
     "select id from a"
 )
 _STATES: dict[str, str] = {
@@ -102,7 +107,15 @@ def active_hubs(db: Database) -> set[int]:
 
 
 def listed(
-    db: Database, *, state: str = "", tasks: list[int] | None = None, block: int = 0, after: int = 0, limit: int = 50
+    db: Database,
+    *,
+    state: str = "",
+    tasks: list[int] | None = None,
+    block: int = 0,
+    name: str = "",
+    own: bool = False,
+    after: int = 0,
+    limit: int = 50,
 ) -> list[Listed]:
     """Runs in the order of their ids.
 
@@ -111,6 +124,8 @@ def listed(
         state: one of `STATES`, or "".
         tasks: only runs of these tasks.
         block: only runs of this block and those below it.
+        name: only runs of workflows of this name.
+        own: only runs that ended as they did by themselves, not because of another.
         after: only ids above this one.
         limit: how many at most.
     """
@@ -129,6 +144,11 @@ def listed(
         params += [low or 0, high or 0]
         conditions.append(_IN_ROOT if root == block else "r.block in (select value from {ids})")
         params.append(block if root == block else db.ids(below(db, block)))
+    if own:
+        conditions.append("(r.cause is null or r.cause = r.id)")
+    if name:
+        conditions.append(_IN_NAMED)
+        params.append(name)
     statement = Statement(f"select {_RUN} from run r where {' and '.join(conditions)} order by r.id limit ?")
     return [Listed._make(r) for r in db.rows(statement, *params, limit)]
 

@@ -4,7 +4,7 @@ Shell commands and Python functions work on the source files of a dozen modules 
 directory of its own. Files are handed over through typed ports: a step gets exactly the files it names, and what it
 leaves behind in its ports is kept under the digest of its content.
 
-    python examples/log_pipeline.py
+    python examples/file_pipeline.py
 
 The report is written to pipeline-results/report.md.
 """

@@ -1,0 +1,287 @@
+"""Driving an engine without processes: graphs in, a worker that is a Python function per task, any turn may be the last.
+
+Time stands still unless it is moved, so that nothing depends on how fast the machine is.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from tidemill.engine import claim, complete, gathers_read, reclaim, retry, submit
+from tidemill.engine.complete import Answer
+from tidemill.engine.engine import Engine
+from tidemill.engine.turn import Turn
+from tidemill.model import delta
+from tidemill.model.digest import digest
+from tidemill.model.protocol import Claimed, Failure, Input, Out, Outcome
+from tidemill.model.states import AttemptState, BlockState, DatumState, Reason, RunView
+from tidemill.stores.state import blocks, data, runs, supersedes
+from tidemill.stores.state.open import open_database
+from tidemill.stores.state.workers import Worker
+from tidemill.testing.graphs import Graph, Slot, Task, arguments
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+MANY_TURNS = 20_000
+
+
+class StandingClock:
+    """A clock that is moved by hand."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Crash(Exception):
+    """A task's function raises it to have its worker die."""
+
+
+class EngineDriver:
+    """One engine and one worker over a store.
+
+    Args:
+        url: a store directory or `postgresql://…`.
+        tasks: what the graphs are made of.
+        clock: shared by drivers of one store.
+        batch: runs claimed at once.
+        shared: complete and claim in turns that other engines may join (PostgreSQL).
+
+    Attributes:
+        log: (task, arguments) of every execution, in order.
+        closed: blocks that this engine saw closing, with their states.
+        stopped: (run, worker) of leases taken back while the worker held them.
+    """
+
+    def __init__(
+        self, url: str, tasks: Iterable[Task], *, clock: StandingClock | None = None, batch: int = 100, shared: bool = False
+    ) -> None:
+        self.url = url
+        self.tasks = {t.name: t for t in tasks}
+        self.clock = clock or StandingClock()
+        self.batch = batch
+        self.shared = shared
+        self.log: list[tuple[str, list[Any]]] = []
+        self.closed: dict[int, BlockState] = {}
+        self.stopped: list[tuple[int, int]] = []
+        self.inbox: list[Outcome] = []
+        self.open()
+
+    # ------------------------------------------------------------------------------------------------- life
+
+    def open(self) -> None:
+        """Connect, and register an engine with one worker."""
+        self.engine = Engine(open_database(self.url, durable=False), self.clock)
+        me = Worker(0, None, 0, "engine", "here", "boot", "space", 1, "start", 0.0, 0.0)
+        with self.engine.turn() as turn:
+            reclaim.register(turn, me)
+        with self.engine.turn() as turn:
+            self.worker = reclaim.register_worker(turn, "worker", me)
+
+    def crash(self) -> None:
+        """The engine and its worker are gone; another engine takes over what they held."""
+        dead = self.engine.id
+        self.engine.db.close()
+        self.inbox = []
+        self.open()
+        self.reap(dead)
+
+    def reap(self, engine: int) -> None:
+        """Take over from an engine that is gone."""
+        self.clock.now += 2 * reclaim.LEASE_SECONDS
+        with self.engine.turn() as turn:
+            reclaim.beat(turn)
+            found = [w for w in reclaim.dead_engines(turn) if w.id == engine]
+            reclaim.reap(turn, found, set())
+
+    def close(self) -> None:
+        self.engine.db.close()
+
+    # ------------------------------------------------------------------------------------------------- submission
+
+    def graph(self) -> Graph:
+        return Graph(self.tasks)
+
+    def begin(self, graph: Graph, key: str = "", options: int = 0) -> submit.Begun:
+        """Open a root block for a graph."""
+        header = delta.encode(graph.header())
+        parts = [delta.encode(c) for c in graph.chunks()]
+        found = digest(key.encode() if key else header + b"".join(parts))
+        with self.engine.turn() as turn:
+            return submit.begin(turn, found, "test", header, options=options)
+
+    def part(self, block: int, seq: int, chunk: delta.Chunk) -> None:
+        """Hand in one chunk."""
+        body = delta.encode(chunk)
+        with self.engine.turn() as turn:
+            submit.chunk(turn, block, seq, digest(body), delta.decode_chunk(body))
+
+    def submit(self, graph: Graph, key: str = "", options: int = 0, size: int = 500) -> int:
+        """Submit a graph; its block. A graph that was submitted before and has not ended is found again."""
+        begun = self.begin(graph, key, options)
+        for seq, chunk in enumerate(graph.chunks(size)):
+            self.part(begun.block, seq, chunk)
+        with self.engine.turn() as turn:
+            submit.seal(turn, begun.block)
+        self._saw(turn)
+        return begun.block
+
+    # ------------------------------------------------------------------------------------------------- work
+
+    def step(self) -> bool:
+        """One turn: hand in what was executed, do the engine's own work, claim more; False if there was nothing to do."""
+        engine = self.engine
+        if not engine.alone:
+            with engine.db.transaction(write=False):
+                engine.refresh_ready()
+        inbox = self.inbox
+
+        def work(turn: Turn) -> tuple[Turn, list[Claimed], bool]:
+            if inbox:
+                complete.complete(turn, self.worker, inbox)
+                engine.settle(turn)
+            busy = engine.busy
+            if busy:
+                engine.upkeep(turn)
+                engine.settle(turn)
+            return turn, claim.claim(turn, self.worker, lambda _, waiting: min(waiting, self.batch)), busy
+
+        turn, claimed, busy = engine.transact(work, shared=self.shared)
+        self.inbox = []
+        self._saw(turn)
+        dropped = {run for run, worker in turn.stopped if worker == self.worker}
+        self.inbox = [o for c in claimed if c.run not in dropped and (o := self.execute(c)) is not None]
+        return bool(inbox or claimed or busy)
+
+    def _saw(self, turn: Turn) -> None:
+        self.closed.update((c.block, c.state) for c in turn.closed)
+        self.stopped += turn.stopped
+
+    def execute(self, claimed: Claimed) -> Outcome | None:
+        """What the worker makes of a run; None if it died of it."""
+        task = self.tasks[self.engine.spec(self.engine.db, claimed.task).name]
+        args = arguments(claimed.args, [self._input(i) for i in claimed.inputs])
+        self.log.append((task.name, args))
+        now = self.clock.now
+        try:
+            value = task.function(*args)
+        except Crash as problem:
+            failure = Failure(int(Reason.WORKER_DIED), "signal", str(problem))
+            with self.engine.turn() as turn:
+                self._lose(turn, claimed, failure)
+            return None
+        except Exception as problem:  # noqa: BLE001  whatever user code raises
+            failure = Failure(int(Reason.EXCEPTION), type(problem).__name__, str(problem))
+            return Outcome(claimed.run, claimed.fence, int(AttemptState.ERROR), [], now, now, failure=failure)
+        done = int(AttemptState.COMPLETE)
+        if isinstance(value, Graph):
+            return Outcome(claimed.run, claimed.fence, done, [], now, now, growth=delta.encode(value.growth()))
+        values = value if task.outputs != 1 else [value]
+        outs = [Out(body := _pack(v), digest(body), len(body)) for v in values]
+        return Outcome(claimed.run, claimed.fence, done, outs, now, now)
+
+    def _lose(self, turn: Turn, claimed: Claimed, failure: Failure) -> None:
+        started = (claimed.run, claimed.fence, self.clock.now)
+        retry.worker_died(turn, self.worker, started, failure, b"", charge=False)
+
+    def _input(self, given: Input) -> Any:
+        if not given.digest:
+            return None
+        if given.gather:
+            with self.engine.db.transaction(write=False):
+                members = gathers_read.members(self.engine.db, given.gather, 0, given.size)
+            return [self._input(m) for m in members]
+        assert given.value is not None
+        return _unpack(given.value)
+
+    def settle(self, *, patient: bool = True) -> None:
+        """Work until there is nothing left to do; `patient` moves the clock to timers that are set."""
+        for _ in range(MANY_TURNS):
+            if self.step():
+                continue
+            if not patient or self.engine.next_timer == float("inf"):
+                return
+            self.clock.now = max(self.clock.now, self.engine.next_timer)
+        raise AssertionError("there is no end of it")
+
+    def control(self, command: Any, *args: Any, **options: Any) -> Any:
+        """Do a control command in a turn of its own."""
+        with self.engine.turn() as turn:
+            result = command(turn, *args, **options)
+        self._saw(turn)
+        return result
+
+    # ------------------------------------------------------------------------------------------------- looking
+
+    def datum(self, block: int, graph: Graph, slot: Slot) -> int:
+        """The id of a graph's output in the block it was submitted as."""
+        return self.block(block).out_lo + graph.number(slot)
+
+    def run_id(self, block: int, slot: Slot) -> int:
+        """The id of the run that a slot was got from."""
+        return self.block(block).run_lo + slot.run
+
+    def block(self, block: int) -> blocks.Block:
+        with self.engine.db.transaction(write=False):
+            row = blocks.get(self.engine.db, block)
+        assert row is not None
+        return row
+
+    def run(self, run: int) -> runs.Run:
+        with self.engine.db.transaction(write=False):
+            return runs.get(self.engine.db, [run])[run]
+
+    def view(self, run: int) -> RunView:
+        with self.engine.db.transaction(write=False):
+            return runs.views(self.engine.db, [run])[run]
+
+    def newest_run(self, run: int) -> int:
+        with self.engine.db.transaction(write=False):
+            return supersedes.newest(self.engine.db, run, supersedes.RUN)
+
+    def state(self, datum: int) -> DatumState:
+        """The state of a datum in its newest generation."""
+        with self.engine.db.transaction(write=False):
+            newest = supersedes.newest(self.engine.db, datum)
+            return DatumState(data.states(self.engine.db, [newest]).get(newest, 0))
+
+    def value(self, datum: int) -> Any:
+        """The value of a complete datum in its newest generation."""
+        with self.engine.db.transaction(write=False):
+            newest = supersedes.newest(self.engine.db, datum)
+            row = data.get(self.engine.db, [newest])[newest]
+            source = data.get(self.engine.db, [row.src])[row.src] if row.src else row
+        assert row.state == DatumState.COMPLETE, f"datum {datum} is {DatumState(row.state).name}"
+        if row.kind == data.GATHER:
+            return self._input(Input(None, row.digest or b"", row.size, row.src or row.id))
+        return self._input(Input(source.value, row.digest or b"", row.size))
+
+    def results(self, block: int) -> list[Any]:
+        """The values of a root block's result."""
+        with self.engine.db.transaction(write=False):
+            submitted = blocks.delta(self.engine.db, block)
+        assert submitted is not None
+        found = blocks.result_of(submitted, self.block(block).out_lo)
+        return [self.value(d) for d in found[1]] if found else []
+
+    def count(self, task: str) -> int:
+        """How often a task was executed."""
+        return sum(1 for name, _ in self.log if name == task)
+
+    def hand_in(self, *outcomes: Outcome) -> list[Answer]:
+        """Complete these outcomes in a turn of their own."""
+        with self.engine.turn() as turn:
+            answers = complete.complete(turn, self.worker, list(outcomes))
+        self._saw(turn)
+        return answers
+
+    def take(self, limit: int = 100) -> list[Claimed]:
+        """Claim without executing."""
+        with self.engine.turn() as turn:
+            return claim.claim(turn, self.worker, lambda _, waiting: min(waiting, limit))
