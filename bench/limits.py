@@ -15,6 +15,7 @@ import msgspec
 from bare import Loop, connect, noop
 from blake3 import blake3
 from measure import fresh
+from shape import other_parent
 
 CHUNK = 2000
 """Rows in a transaction of a submission."""
@@ -37,16 +38,12 @@ def independent(directory: Path, n: int = 100_000) -> Bare:
 
 def dag(directory: Path, n: int = 100_000, width: int = 1000) -> Bare:
     """The bare loop over rows of runs, each of which takes two results of the row before."""
-    edges = [(p, c) for c in range(width + 1, n + 1) for p in sorted(set(parents(c, width)))]
-    pending = [0] * width + [len(set(parents(c, width))) for c in range(width + 1, n + 1)]
-    return _loop(directory, n, edges, pending)
-
-
-def parents(run: int, width: int) -> tuple[int, int]:
-    """The two runs (counted from 1) that a run beyond the first row takes the results of."""
-    row, column = divmod(run - 1, width)
-    above = (row - 1) * width + 1
-    return above + column, above + (column * 7 + 1) % width
+    edges = []
+    for run in range(width, n):
+        row, column = divmod(run, width)
+        above = (row - 1) * width + 1
+        edges += [(above + column, run + 1), (above + other_parent(column, row, width), run + 1)]
+    return _loop(directory, n, edges, [0] * width + [2] * (n - width))
 
 
 def _loop(directory: Path, n: int, edges: list[tuple[int, int]], pending: list[int] | None) -> Bare:

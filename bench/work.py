@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+from shape import other_parent
+
 import tidemill as tm
 
 
@@ -17,8 +19,8 @@ def noop(x: int) -> int:
 
 
 @tm.task
-def add(a: int, b: int) -> int:
-    return a + b
+def pick(a: int, b: int, x: int) -> int:
+    return max(a, b, x)
 
 
 @tm.task
@@ -42,10 +44,10 @@ def sweep(n: int, first: int = 0) -> Any:
 
 @tm.workflow
 def grid(n: int, width: int = 1000) -> Any:
-    """Rows of runs, each of which takes two results of the row before; single calls."""
-    row = [noop(i) for i in range(min(n, width))]
-    for _ in range(width, n, width):
-        row = [add(row[i], row[(i * 7 + 1) % width]) for i in range(width)]
+    """Rows of runs, each of which takes two results of the row before; single calls, no two of them equal."""
+    row = [noop(i) for i in range(width)]
+    for low in range(width, n, width):
+        row = [pick(row[i], row[other_parent(i, low // width, width)], low + i) for i in range(width)]
     return row
 
 
@@ -59,7 +61,7 @@ def chain(n: int) -> Any:
 
 @tm.workflow
 def diamond(width: int, first: int) -> Any:
-    return count(add(noop(first), tm.sweep(range(width))))
+    return count(pick(noop(first), 0, tm.sweep(range(width))))
 
 
 @tm.workflow

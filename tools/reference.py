@@ -123,7 +123,7 @@ def _attributes(kind: type) -> set[str]:
 
 def reasons() -> str:
     """The reasons of failed attempts."""
-    return ", ".join(f"`{reason.name.lower()}`" for reason in states.Reason if reason)
+    return ", ".join(f"`{reason.name.lower().replace('_', ' ')}`" for reason in states.Reason if reason)
 
 
 # ----------------------------------------------------------------------------------------------- environment variables

@@ -335,7 +335,8 @@ def test_no_false_alarms() -> None:
 )
 def test_wrong_options(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        tm.task(**options)(same.fn)
+        decorate: Any = tm.task(**options)
+        decorate(same.fn)
 
 
 def test_what_cannot_be_a_task() -> None:

@@ -158,6 +158,14 @@ def test_files_and_large_values_go_where_the_worker_keeps_them(tmp_path: Path) -
     assert len(found.chunks[0].objects) == 2
 
 
+def test_a_result_of_an_earlier_run_is_no_longer_anything(growing: Growing) -> None:
+    earlier = add(1, 2)
+    grown(growing, add(earlier, 3))
+    later = add(add(1, 2), 3)
+    with pytest.raises(WiringError, match="another workflow"):
+        grow([later, add(earlier, 3)], growing, add.spec)
+
+
 def test_problems_inside_tasks_fail_the_run(growing: Growing) -> None:
     with pytest.raises(WiringError, match="test_growth"):
         grow(add(1), growing, add.spec)

@@ -18,7 +18,7 @@ def maps(draw: st.DrawFn) -> tuple[list[Axis], list[Term]]:
         div = draw(st.sampled_from(divisors))
         mod = draw(st.sampled_from([d for d in divisors if axis.size % (div * d) == 0]))
         if draw(st.booleans()):
-            terms.append(Term(axis, div, mod, draw(st.integers(1, 5))))
+            terms.append(Term(axis, div, mod, draw(st.sampled_from([1, 2, 3, 4, 6, 8, 12]))))
     return axes, terms
 
 
@@ -62,6 +62,12 @@ def test_what_lies_in_order_is_one_stretch() -> None:
     assert stretches(flatten(row_major(axes, 3), axes), 1_000_000) == [(0, 1_000_000, 3)]
     assert stretches(flatten(row_major(axes), axes[:1]), 1000) == [(0, 1000, 1000)]
     assert compress(range(7, 5007, 5)) == [(7, 1000, 5)]
+
+
+def test_terms_that_do_not_follow_on_are_kept_apart() -> None:
+    a, b, c = Axis(2), Axis(3), Axis(2)
+    assert flatten([Term(a, 1, 2, 2), Term(c, 1, 2, 1)], [a, b, c]) == ((1, 2, 1), (6, 2, 2))
+    assert flatten([Term(b, 1, 3, 2), Term(c, 1, 2, 1)], [a, b, c]) == ((1, 6, 1),)
 
 
 def test_no_elements_no_stretches() -> None:

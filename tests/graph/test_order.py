@@ -102,6 +102,15 @@ def test_elements_move_together_and_wait_for_all_of_the_rest(eager: int, monkeyp
     assert result(tm.workflow(ordered)()) is None
 
 
+def test_lists_come_after_their_members_even_if_what_waits_comes_before() -> None:
+    plan = tm.build(step.call("first").after(step(tm.sweep(range(4500)))))
+    complete = 0
+    for chunk in plan.chunks():
+        complete += len(chunk.args)
+        assert all(max(members(g)) < complete for g in chunk.gathers)
+    assert len(gathers_of(plan)) == 1
+
+
 def test_a_block_that_waits() -> None:
     def ordered() -> Any:
         first, many = step("first"), step(tm.sweep([1, 2]))
@@ -150,5 +159,5 @@ def test_what_cannot_be_ordered() -> None:
 
 
 def test_calls_made_outside_can_be_ordered() -> None:
-    assert [run.waits for run in runs_of(step("a").after(step("b")).plan_graph())] == [[], [0]]
+    assert [run.waits for run in runs_of(step("a").after(step("b")).plan_graph())] == [[1], []]
     assert result(step("a").after(step("b"))) == "a"

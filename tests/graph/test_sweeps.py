@@ -236,7 +236,7 @@ def test_large_sweeps_are_chunks_of_a_recipe() -> None:
 
 
 def test_many_lists_come_in_chunks_of_their_own_before_they_are_needed() -> None:
-    n = 2500
+    n = 4500
 
     @tm.workflow
     def lists() -> Any:
@@ -320,6 +320,34 @@ def test_a_mapped_workflow_gives_what_its_calls_would() -> None:
     assert both == [r["both"] for r in one_by_one]
     assert x == [1, 2, 3]
     assert listed == ["sum", [r["list"] for r in one_by_one]]
+
+
+def test_a_mapped_workflow_that_returns_one_thing() -> None:
+    @tm.workflow
+    def several(x: str) -> Any:
+        return energy(x, tm.sweep([1.0, 2.0, 3.0]))
+
+    @tm.workflow
+    def fixed(x: str) -> Any:
+        return energy("s", 2.0)
+
+    @tm.workflow
+    def caller() -> Any:
+        x = tm.sweep(["x", "yy"])
+        return several(x), fixed(x), titled("all", several(x)), titled("each", fixed(x))
+
+    assert result(caller()) == (
+        [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]],
+        [2.0, 2.0],
+        ["all", [1.0, 2.0, 3.0, 2.0, 4.0, 6.0]],
+        ["each", [2.0, 2.0]],
+    )
+
+
+def test_a_workflow_as_an_argument_of_a_call_made_outside_is_a_block() -> None:
+    plan = tm.build(same(equation_of_state("x")))
+    assert [run.block for run in runs_of(plan)] == [1, 1, 1, 1, 0]
+    assert [run.block for run in runs_of(equation_of_state(same("x")).plan_graph())] == [0] * 5
 
 
 def test_sweeps_in_calls_made_outside() -> None:

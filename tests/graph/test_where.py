@@ -141,6 +141,21 @@ def test_what_cannot_travel_is_a_problem_of_the_workflow() -> None:
         tm.build(holds(3))
 
 
+FACTOR = 2
+
+
+@tm.task
+def scaled(x: int) -> int:
+    return FACTOR * x
+
+
+def test_code_is_looked_at_again_for_every_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tm.build(scaled(1)).header.tasks
+    assert tm.build(scaled(1)).header.tasks == before
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 3)
+    assert tm.build(scaled(1)).header.tasks != before
+
+
 def test_the_digest_has_its_parts() -> None:
     first, second = tm.task(version=1)(module_level.fn), tm.task(version=2)(module_level.fn)
     changed = {name for name in first.spec.parts if first.spec.parts[name] != second.spec.parts[name]}

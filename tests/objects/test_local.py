@@ -329,10 +329,13 @@ def test_what_is_put_again_is_young_again(store: LocalStore, data: bytes, tmp_pa
 
 def test_a_forked_child_uses_connections_of_its_own(store: LocalStore) -> None:
     name = store.put(b"small")
+    connections = list(store._pack._idle)
+    assert connections
     child = os.fork()
     if child == 0:
         try:
             ok = store.get(name) == b"small" and store.put(b"other") == digest(b"other")
+            ok = ok and not set(connections) & set(store._pack._idle)
             os._exit(0 if ok else 1)
         finally:
             os._exit(2)

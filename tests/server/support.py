@@ -177,7 +177,7 @@ class Bench:
         for program in self._programs:
             if program.process.poll() is None:
                 program.process.kill()
-                program.process.communicate()
+            program.process.__exit__(None, None, None)
         while found := self.processes():
             for pid in found:
                 try:

@@ -327,13 +327,13 @@ def _options(row: runs.Run, spec: TaskSpec) -> list[str]:
 
 def describe_arguments(db: Database, meaning: Meaning, walk: Walk) -> list[Argument]:
     """The inputs of a run by port, with results in place of their placeholders as far as they are there."""
-    texts = dict(zip(meaning.inputs, _previews(db, [k.datum for k in meaning.inputs.values()], 60), strict=True))
+    values = dict(zip(meaning.inputs, _shown(db, [k.datum for k in meaning.inputs.values()]), strict=True))
     walk.up([meaning.run.id], 1)
     names = {n: _source_name(db, walk, k) for n, k in meaning.inputs.items()}
     found = []
     for port, piece in meaning.arguments.items():
         numbers = list(dict.fromkeys(i.number for i in inputs_in(piece)))
-        labels = {n: texts[n] or "⟨no value⟩" for n in numbers if n in texts}
+        labels = {n: values[n] or "⟨no value⟩" for n in numbers if n in values}
         sources = [names[n] for n in numbers if n in names]
         found.append(Argument(port=port, value=preview(piece, 120, labels), sources=sources))
     return found
@@ -448,24 +448,29 @@ def _show_datum(db: Database, datum: int) -> DatumInfo:
 
 def _previews(db: Database, ids: Sequence[int], limit: int) -> list[str]:
     """Previews of data, "" where there is no value."""
+    return [preview(v, limit) if isinstance(v, bytes) else shorten(v, limit) for v in _shown(db, ids)]
+
+
+def _shown(db: Database, ids: Sequence[int]) -> list[str | bytes]:
+    """Data as their encoded values or, where they have none in their rows, in words; "" where there is nothing."""
     rows = data.get(db, list(ids))
     sources = data.get(db, [d.src for d in rows.values() if d.src])
-    found = []
+    found: list[str | bytes] = []
     for i in ids:
         row = rows.get(i)
         row = sources.get(row.src, row) if row is not None and row.src else row
-        found.append(_preview(db, row, limit) if row is not None and row.state == DatumState.COMPLETE else "")
+        found.append(_value(db, row) if row is not None and row.state == DatumState.COMPLETE else "")
     return found
 
 
-def _preview(db: Database, row: data.Datum, limit: int) -> str:
+def _value(db: Database, row: data.Datum) -> str | bytes:
     if row.kind == data.GATHER:
         members = gathers_read.members(db, row.id, 0, LIST_MEMBERS)
         shown = [_member(m) for m in members]
-        return shorten(f"[{', '.join(shown)}{', …' if row.size > len(shown) else ''}]", limit)
+        return f"[{', '.join(shown)}{', …' if row.size > len(shown) else ''}]"
     if row.kind == data.BLOCK:
         return "done"
-    return preview(row.value, limit) if row.value is not None else f"<{size_text(row.size)} in the object store>"
+    return bytes(row.value) if row.value is not None else f"<{size_text(row.size)} in the object store>"
 
 
 def _member(found: Input) -> str:

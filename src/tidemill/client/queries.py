@@ -79,6 +79,12 @@ class BlockStatus(msgspec.Struct, frozen=True, kw_only=True):
     closed: float | None
     tasks: list[TaskCount]
 
+    def __str__(self) -> str:
+        return str(Status(store="", served=False, blocks=[self], more=False))
+
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         return Status(store="", served=False, blocks=[self], more=False)._repr_html_()
 

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from tidemill.client import display, failures
+from tidemill.client import display, following
 from tidemill.client.connection import Connection
+from tidemill.client.later import Later
 from tidemill.client.results import Reader
 from tidemill.client.submission import Submission
 from tidemill.graph.plan import Plan, build
+from tidemill.model import ids
 from tidemill.model.errors import RunCancelledError, UsageError
 from tidemill.model.states import BlockState
 from tidemill.server.addresses import Place, place_of
@@ -21,6 +23,16 @@ from tidemill.stores.objects import ObjectStore, open_objects
 from tidemill.stores.state import blocks
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import open_database
+
+if TYPE_CHECKING:
+    from tidemill.client import details, failures, garbage, handle, logs, planning, queries
+    from tidemill.provenance import lineage, why
+else:
+    details, failures, garbage, handle, logs, planning, queries = (
+        Later(f"tidemill.client.{name}")
+        for name in ("details", "failures", "garbage", "handle", "logs", "planning", "queries")
+    )
+    lineage, why = Later("tidemill.provenance.lineage"), Later("tidemill.provenance.why")
 
 DEFAULT = ".tidemill"
 ENVIRONMENT = "TIDEMILL_STORE"
@@ -80,20 +92,36 @@ class Store:
             RunFailedError: something failed; the report says what, where and how to run it alone.
             KeyboardInterrupt: Ctrl-C; everything finished so far is stored.
         """
-        connection = self.connect(_count(workers))
+        connection = self.connect(following.count(workers))
         try:
             plan = build(call)
-            self._import(plan)
+            self.import_objects(plan)
             shown = display.display(plan.name, progress)
             submission = Submission(connection, shown)
             connection.welcome()
             submission.begin(plan, blocks.STOP_ON_FAILURE if stop else 0)
             if submission.resumed:
                 shown.note(f"continuing block {submission.block} where it was interrupted")
-            state = _follow(submission, plan, shown)
+            state = following.follow(submission, plan, shown)
         finally:
             connection.close()
         return self.outcome(submission.block, state)
+
+    def submit(self, call: Any, *, workers: int | None = None, stop: bool = False) -> handle.Handle:
+        """Start executing a call and return a handle to wait on; it goes on when this program has ended.
+
+        Raises:
+            WiringError: the workflow does not fit together; nothing was stored.
+        """
+        return handle.submit(self, call, workers=workers, stop=stop)
+
+    def plan(self, call: Any) -> planning.PlanReport:
+        """What running a call would do, task by task, and why. The store is only read.
+
+        Raises:
+            WiringError: the workflow does not fit together.
+        """
+        return planning.plan(self, call)
 
     def outcome(self, block: int, state: BlockState) -> Any:
         """The result of an ended block.
@@ -107,7 +135,7 @@ class Store:
             raise failures.error_of(self.db, self.url, block)
         return self.reader.result(block)
 
-    def _import(self, plan: Plan) -> None:
+    def import_objects(self, plan: Plan) -> None:
         """Put literal files and large literal values into the object store before anything names them."""
         for wanted, path in plan.files.items():
             found, _ = self.objects.put_dir(path) if Path(path).is_dir() else self.objects.put_file(path)
@@ -116,6 +144,62 @@ class Store:
         if plan.blobs:
             self.objects.put_many(list(plan.blobs.values()))
 
+    # ------------------------------------------------------------------------------------------------- questions
+
+    def status(self, block: int = 0, *, limit: int = 20) -> queries.Status:
+        """How far the newest workflows are, or one of them; see `queries.status`."""
+        return queries.status(self.db, self.place, self.url, block=block, limit=limit)
+
+    def runs(self, **filters: Any) -> queries.RunList:
+        """A page of runs by state, task, block or workflow; see `queries.list_runs`."""
+        return queries.list_runs(self.db, **filters)
+
+    def show(self, id: str | int) -> details.RunInfo | details.BlockInfo | details.DatumInfo:
+        """Everything about a run (`"3.117"`), a block (`3`) or a datum (`"datum:45"`)."""
+        return details.show(self.db, self.place, ids.parse(id, "block"))
+
+    def why(self, run: str | int) -> why.Why:
+        """Why a run executed, did not, waits, or ended as it did."""
+        return why.why(self.db, ids.parse_as(run, "run"))
+
+    def lineage(self, id: str | int, *, up: bool = True, depth: int | None = None) -> lineage.Lineage:
+        """What a run, datum or workflow's result came from, or (not `up`) what came from it."""
+        return lineage.trace(self.db, ids.parse(id, "block"), up=up, depth=depth)
+
+    def logs(self, run: str | int) -> list[logs.Log]:
+        """What a run printed, attempt by attempt."""
+        return logs.logs(self.db, self.place, ids.parse_as(run, "run"))
+
+    def failures(self, block: int) -> list[failures.FailureReport]:
+        """The first failures of a workflow."""
+        return failures.failures(self.db, self.url, block)
+
+    def gc(self, *, grace: float = 24 * 3600.0, dry_run: bool = False) -> garbage.Collected:
+        """Delete stored bytes and directories that nothing needs and that are older than `grace` seconds."""
+        served = queries.served(self.place, self.db)
+        directory = self.place.directory
+        return garbage.collect_garbage(self.db, self.objects, directory, grace=grace, dry_run=dry_run, served=served)
+
+    # ------------------------------------------------------------------------------------------------- commands
+
+    def cancel(self, block: int) -> None:
+        """End everything in a block that has not ended; what is running is stopped."""
+        self.command("cancel", blocks=[block])
+
+    def command(self, name: str, **args: object) -> object:
+        """A control command and its answer.
+
+        Raises:
+            NotFoundError: there is no store, or nothing that the command names.
+        """
+        _ = self.db
+        connection = self.connect()
+        try:
+            connection.welcome()
+            return connection.ask(name, **args)
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close what is open."""
         if "db" in self.__dict__:
@@ -123,41 +207,11 @@ class Store:
             del self.__dict__["db"]
         self.__dict__.pop("reader", None)
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _follow(submission: Submission, plan: Plan, shown: display.Display) -> BlockState:
-    """Send and wait; Ctrl-C once finishes what runs, twice stops at once."""
-
-    def pressed(times: int) -> None:
-        if times == 1:
-            shown.note("finishing what runs; Ctrl-C again stops at once (nothing is lost either way)")
-        submission.detach(now=times > 1)
-
-    try:
-        with submission.interruptible(pressed):
-            submission.send(plan)
-            state = submission.wait()
-    except BaseException:
-        shown.close()
-        raise
-    if state is None:
-        shown.close()
-        raise KeyboardInterrupt
-    shown.close()
-    return state
-
-
-def _count(workers: int | None) -> int:
-    if workers is None:
-        return os.cpu_count() or 1
-    if not isinstance(workers, int) or workers < 1:
-        raise UsageError(f"workers must be a positive integer, not {workers!r}")
-    return workers
 
 
 def import_path() -> list[str]:
@@ -172,5 +226,3 @@ def options_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, An
     opening = {"store": "url", "objects": "objects"}
     first = {opening[k]: v for k, v in options.items() if k in opening}
     return first, {k: v for k, v in options.items() if k not in opening}
-
-

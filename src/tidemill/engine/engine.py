@@ -28,6 +28,8 @@ from tidemill.stores.state.database import Database
 
 _pack = msgspec.msgpack.Encoder().encode
 T = TypeVar("T")
+MANY = 1 << 40
+"""Stands for a number of rows that others change too."""
 ATTEMPTS = 8
 """How often a transaction is tried that meets another engine's."""
 
@@ -59,6 +61,7 @@ class Engine:
         flight: leases given by this engine.
         sweeps: deltas with blocks being stopped, and the run at which their sweep goes on.
         random: draws hubs and classes.
+        conflicts: transactions that met another engine's and were tried again.
         stale_hubs: hubs that were suspended and came back: their ready runs are looked up again when claimed.
     """
 
@@ -74,6 +77,7 @@ class Engine:
         self.classes: Known[Class] = Known(self.learn_shares)
         self.hubs: Known[Hub] = Known(self.learn_shares)
         self.random = random.Random()
+        self.conflicts = 0
         self._clear()
         self.reload()
 
@@ -175,6 +179,7 @@ class Engine:
             except ConflictError as error:
                 if type(error) is not ConflictError:
                     raise
+                self.conflicts += 1
         with self.turn() as turn:
             return work(turn)
 
@@ -189,8 +194,8 @@ class Engine:
             self.learn_shares()
             self._shares = pulse.shares
         self.levels |= gathers.levels(self.db)
-        self.forwards, self.lifetimes = int(pulse.forwards), int(pulse.lifetimes)
-        self.follows = 1  # another engine may let one of its runs follow one of ours at any time
+        self.forwards, self.lifetimes = pulse.forwards * MANY, pulse.lifetimes * MANY
+        self.follows = MANY  # another engine may let one of its runs follow one of ours at any time
         self.doomed |= pulse.doomed
         self.unfolded |= pulse.unfolded
         self._learn_timer(pulse.timer)

@@ -7,7 +7,7 @@ from tidemill.model.digest import digest_all
 from tidemill.model.states import DatumState
 from tidemill.stores.state import data, gathers
 from tidemill.stores.state.database import Row
-from tidemill.stores.state.gathers import Gather
+from tidemill.stores.state.gathers import STRETCH, Gather, Stretch
 
 _ENDED = {int(s) for s in DatumState if s not in (DatumState.PENDING, DatumState.WRITING)}
 _MISSING = bytes(32)
@@ -61,7 +61,7 @@ def finish(turn: Turn, row: Gather) -> None:
     if not gathers.end(turn.db, row.id, gathers.COMPLETE):
         return
     stretches = gathers.stretches(turn.db, row.id)
-    parts = [s.digest or _MISSING for s in stretches]
+    parts = _chunk_digests(turn, stretches)
     manifest = None
     if row.failed:
         # what is missing now stays missing, even if it is made later
@@ -69,6 +69,23 @@ def finish(turn: Turn, row: Gather) -> None:
         ids = [i for s in stretches for i in range(s.lo, s.lo + s.n * s.step, s.step)]
         manifest = turn.engine.pack([i if i in found else 0 for i in ids])
     complete(turn, row.id, digest_all([row.members.to_bytes(8, "little"), *parts]), row.members, manifest)
+
+
+def _chunk_digests(turn: Turn, stretches: list[Stretch]) -> list[bytes]:
+    """One digest for each `STRETCH` members in order, over theirs; it does not depend on how the members are numbered."""
+    chunks: list[list[Stretch]] = []
+    position = 0
+    for s in stretches:
+        if position % STRETCH == 0:
+            chunks.append([])
+        chunks[-1].append(s)
+        position += s.n
+    return [
+        chunk[0].digest or _MISSING
+        if len(chunk) == 1
+        else digest_all([d for s in chunk for d in member_digests(turn, s.lo, s.n, s.step)])
+        for chunk in chunks
+    ]
 
 
 def finish_partial(turn: Turn, row: Gather) -> None:
@@ -104,8 +121,13 @@ def span(turn: Turn, low: int, n: int, step: int) -> list[Row]:
 
 
 def stretch_digest(turn: Turn, low: int, n: int, step: int) -> bytes:
-    """BLAKE3 over the digests of a stretch's members in order; a member without a value counts as 32 zero bytes."""
-    return digest_all([r[5] or _MISSING for r in span(turn, low, n, step)])
+    """BLAKE3 over the digests of a stretch's members in order."""
+    return digest_all(member_digests(turn, low, n, step))
+
+
+def member_digests(turn: Turn, low: int, n: int, step: int) -> list[bytes]:
+    """The digests of a stretch's (ended) members in order; a member without a value counts as 32 zero bytes."""
+    return [r[5] or _MISSING for r in span(turn, low, n, step)]
 
 
 def count_before(turn: Turn, gather: int, own: range) -> None:

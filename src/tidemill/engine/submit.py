@@ -334,10 +334,15 @@ def place_end(place: Layout, body: Chunk) -> int:
 
 
 def _stretches(place: Layout, spec: GatherSpec) -> list[tuple[int, int, int]]:
-    """(lo, n, step) of the stretches, each of at most `STRETCH` members."""
+    """(lo, n, step) of the stretches; none goes over a multiple of `STRETCH` members of the collection."""
     made: list[tuple[int, int, int]] = []
+    position = 0
     for m in spec.members:
         low = place.datum(m.ref)
-        for at in range(0, m.count, STRETCH):
-            made.append((low + at * m.step, min(STRETCH, m.count - at), m.step))
+        at = 0
+        while at < m.count:
+            n = min(STRETCH - position % STRETCH, m.count - at)
+            made.append((low + at * m.step, n, m.step))
+            at += n
+            position += n
     return made

@@ -253,20 +253,24 @@ def _chunk(turn: Turn, cone: Cone, place: Layout, mine: list[Run], numbers: Numb
 
 def _base_keys(turn: Turn, mine: list[Run]) -> tuple[list[bytes], set[int]]:
     """Base keys, and runs whose recorded key does not agree with theirs: made otherwise, they are not looked up."""
-    done = [r.id for r in mine if r.state in (RunState.COMPLETE, RunState.INVALID) and r.flags & flags.HAS_INPUTS]
+    fed = {r.id for r in mine if r.flags & flags.HAS_INPUTS and not r.flags & RunFlag.PARTIAL}
     found: dict[int, list[data.InputRow]] = {}
-    for row in data.inputs(turn.db, done):
+    for row in data.inputs(turn.db, sorted(fed)):
         found.setdefault(row.run, []).append(row)
+    number = dict.fromkeys(fed, 0)
+    for run, port, _ in edges.of_runs(turn.db, sorted(fed)):
+        number[run] += port >= 0
     base: list[bytes] = []
     doubtful: set[int] = set()
     for r in mine:
-        if r.id not in found:
-            base.append(bytes(r.key))
-            continue
-        made = keys.base_key(turn.engine.spec(turn.db, r.task).digest, r.args)
+        final = r.state in (RunState.COMPLETE, RunState.INVALID) and r.flags & flags.HAS_INPUTS
+        made = keys.base_key(turn.engine.spec(turn.db, r.task).digest, r.args) if final else bytes(r.key)
         base.append(made)
-        if not r.flags & RunFlag.PARTIAL and keys.final_key(made, r.flags, found[r.id]) != bytes(r.key):
-            doubtful.add(r.id)
+        inputs = found.get(r.id, [])
+        # an input without a row had ended without a value, and is pending again
+        if final and inputs and len(inputs) == number[r.id]:
+            if keys.final_key(made, r.flags, inputs) != bytes(r.key):
+                doubtful.add(r.id)
     return base, doubtful
 
 

@@ -64,7 +64,7 @@ class Builder(Recorder):
             top = waiting[-1]
             missing = [leaf for leaf in leaves([list(top.args_), dict(top.kwargs_)]) if self._is_missing(leaf)]
             if missing and id(top) not in self._made:
-                waiting += missing
+                waiting += reversed(missing)
                 continue
             waiting.pop()
             if id(top) not in self._made:

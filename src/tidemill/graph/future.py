@@ -285,7 +285,8 @@ class Elements(Pending):
         axes_: the axes, the last one fastest.
         terms_: the index of an element among the literal values or, added to `base_`, its slot.
         values_: literal values, or None.
-        base_, path_, kind_: as for `Future`.
+        base_: slot of the first element; 0 for literal values.
+        path_, kind_: as for `Future`.
         runs_: the runs that compute it, or None.
     """
 
@@ -312,14 +313,14 @@ class Elements(Pending):
         self.kind_ = kind
         self.runs_ = runs
 
-    def like_(self, axes: tuple[Axis, ...], terms: tuple[Term, ...], base: int | None = None) -> Elements:
+    def like_(self, axes: tuple[Axis, ...], terms: tuple[Term, ...]) -> Elements:
         """The same values seen along other axes."""
         return Elements(
             self.owner_,
             axes,
             terms,
             values=self.values_,
-            base=self.base_ if base is None else base,
+            base=self.base_,
             path=self.path_,
             kind=self.kind_,
             runs=self.runs_,

@@ -45,21 +45,19 @@ ASSEMBLE = _Assemble()
 
 
 def pick(graph: Any, value: Any, over: Sequence[Axis], number: int) -> Any:
-    """Combination `number` of the axes `over` of everything in `value`; other axes stay."""
+    """Combination `number` of the axes `over`, which are all that anything in `value` has."""
 
     def visit(leaf: Any) -> Any:
         if isinstance(leaf, Group):
             return rewrite(leaf.value_, visit)
         if not isinstance(leaf, Elements):
             return leaf
-        base = leaf.base_ + at(flatten(leaf.terms_, [a for a in over if a in leaf.axes_]), _within(leaf, over, number))
-        keep = tuple(axis for axis in leaf.axes_ if axis not in over)
-        if keep:
-            return leaf.like_(keep, tuple(t for t in leaf.terms_ if t.axis in keep), base)
+        own = [axis for axis in over if axis in leaf.axes_]
+        slot = leaf.base_ + at(flatten(leaf.terms_, own), _within(leaf, over, number))
         if leaf.values_ is not None:
-            return leaf.literal_(base)
-        run = -1 if leaf.runs_ is None else leaf.runs_.run_of(base)
-        return Future(graph, base, leaf.path_, leaf.kind_, run)
+            return leaf.literal_(slot)
+        run = -1 if leaf.runs_ is None else leaf.runs_.run_of(slot)
+        return Future(graph, slot, leaf.path_, leaf.kind_, run)
 
     return rewrite(value, visit)
 
@@ -161,7 +159,7 @@ def _literal_list(value: Elements, over: Sequence[Axis], keep: tuple[Axis, ...])
     inner, outer = flatten(value.terms_, over), flatten(value.terms_, keep)
 
     def items(number: int) -> list[Any]:
-        base = value.base_ + at(outer, number)
+        base = at(outer, number)
         return [value.literal_(base + at(inner, n)) for n in range(total(over))]
 
     if not keep:

@@ -44,7 +44,7 @@ class Identities:
         terms = [(number(t.axis, len(self._axes)), *t[1:]) for t in leaf.terms_]
         items = leaf.values_.items
         found = encode(items if isinstance(items, range) else list(items), _state)
-        return ("sweep", terms, leaf.base_, leaf.path_, found)
+        return ("sweep", terms, leaf.path_, found)
 
 
 def _state(leaf: Any) -> Ref:

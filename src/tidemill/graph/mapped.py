@@ -150,7 +150,7 @@ class MappedCall:
         if not isinstance(part, Elements):
             return [writer.template(rewrite(part, self._filler(n))) for n in range(low, high)]
         assert part.values_ is not None
-        found = _shifted(indices(flat, low, high, self.size), part.base_)
+        found = indices(flat, low, high, self.size)
         if part.path_ or not part.values_.types <= SCALARS:
             return [writer.part(part.literal_(i)) for i in found]
         items = part.values_.items
@@ -176,7 +176,7 @@ class MappedCall:
     def _filler(self, number: int) -> Any:
         def fill(leaf: Any) -> Any:
             elements = leaf.elements
-            return elements.literal_(elements.base_ + at(flatten(elements.terms_, self.axes), number))
+            return elements.literal_(at(flatten(elements.terms_, self.axes), number))
 
         return fill
 

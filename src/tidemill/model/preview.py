@@ -54,13 +54,13 @@ class _Short(reprlib.Repr):
         return value.text
 
 
-def preview(encoded: bytes | memoryview, limit: int = 100, inputs: Mapping[int, str] | None = None) -> str:
+def preview(encoded: bytes | memoryview, limit: int = 100, inputs: Mapping[int, str | bytes] | None = None) -> str:
     """The value as Python would write it, shortened.
 
     Args:
         encoded: as made by `tidemill.model.values.encode`.
         limit: characters.
-        inputs: what to call the placeholders in a template.
+        inputs: what stands for the placeholders in a template: what to call it, or its encoded value.
     """
     if len(encoded) > LARGEST:
         return f"<{size_text(len(encoded))}>"
@@ -87,7 +87,7 @@ def size_text(size: int) -> str:
 class _Look:
     """Decodes into builtins, with `Shown` where there are none."""
 
-    def __init__(self, inputs: Mapping[int, str]) -> None:
+    def __init__(self, inputs: Mapping[int, str | bytes]) -> None:
         self._inputs = inputs
         self.read: Callable[[bytes | memoryview], Any] = Decoder(ext_hook=self._hook).decode
 
@@ -98,10 +98,18 @@ class _Look:
         unpack = _SAFE.get(code)
         return unpack(payload, self.read) if unpack is not None else Shown(f"<{size_text(len(payload))}>")
 
-    def input(self, payload: memoryview) -> Shown:
+    def input(self, payload: memoryview) -> object:
         number, path = self.read(payload)
-        name = self._inputs.get(number, f"input {number}")
-        return Shown(name + "".join(map(_step, path)))
+        found = self._inputs.get(number, f"input {number}")
+        if isinstance(found, str):
+            return Shown(found + "".join(map(_step, path)))
+        value = self.read(found)
+        for at, step in enumerate(path):
+            try:
+                value = value[slice(*step) if isinstance(step, list) else step]
+            except (LookupError, TypeError):
+                return Shown(f"{_Short().repr(value)}{''.join(map(_step, path[at:]))}")
+        return value
 
     def content(self, payload: memoryview) -> Shown:
         _digest, size, kind, name, _mode = self.read(payload)

@@ -6,11 +6,10 @@ have not ended, or (downwards) through aliases. Of what was found, the nearest a
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
 from tidemill.model.errors import UsageError
 from tidemill.model.ids import Id, datum_id, run_id
 from tidemill.model.states import DatumState
+from tidemill.provenance.picture import Edge, Lineage, Node
 from tidemill.provenance.ports import input_names
 from tidemill.provenance.walk import Walk
 from tidemill.stores.state import data, lineage, runs
@@ -22,64 +21,6 @@ NEAREST = 1000
 
 MEMBERS = 10_000
 """Members of lists looked at for links."""
-
-
-class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A run, or a datum that stands for itself.
-
-    Attributes:
-        key: the run's integer; of a datum its integer with a minus sign.
-        id: the public id.
-        kind: "run", "list", "datum".
-        name: the task's name; empty for data.
-        state: as users see it.
-        members: of a list.
-    """
-
-    key: int
-    id: str
-    kind: str
-    name: str = ""
-    state: str = ""
-    members: int = 0
-
-
-class Edge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One way from a node to one that came after it.
-
-    Attributes:
-        source, target: keys of nodes.
-        kind: "data"; "order" (waited for, not used); "member" (of a list); "grown" (the source called the target);
-            "reused" (the target took over the source's result); "promised" (the target will be the source's value).
-        port: the target's input.
-        datum: what went this way.
-    """
-
-    source: int
-    target: int
-    kind: str
-    port: str = ""
-    datum: int = 0
-
-
-class Lineage(msgspec.Struct, frozen=True, kw_only=True):
-    """What came before or after something.
-
-    Attributes:
-        subject: the public id asked about.
-        up: whether this is what it came from.
-        start: keys of the nodes that the subject is.
-        total: runs found, the subject's own included.
-        nodes: the nearest of what was found, nearest first.
-        edges: between these.
-    """
-
-    subject: str
-    up: bool
-    start: tuple[int, ...]
-    total: int
-    nodes: list[Node]
-    edges: list[Edge]
 
 
 def ancestors(db: Database, run: int, *, order: bool = False) -> list[int]:

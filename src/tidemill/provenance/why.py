@@ -1,6 +1,7 @@
 """Why a run executed, did not execute, waits, or ended as it did."""
 
-from collections.abc import Iterable
+import html
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -79,6 +80,37 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     changes: list[Change]
     waits: list[Wait]
     cause: Cause | None
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{self.task} {self.run} is {self.state}: {self.text}"
+        if self.changes:
+            yield f"what changed since {self.like} ({self.how}):"
+            yield from _tree(self.changes, "  ")
+        if self.waits:
+            yield "it waits for:"
+            yield from (f"  {_port(w)}{w.what} {w.id} {w.state}" for w in self.waits)
+        yield "its key depends on:"
+        width = max((len(c.kind) + len(c.name) for c in self.components), default=0) + 1
+        yield from (f"  {f'{c.kind} {c.name}'.strip().ljust(width)}  {c.value}" for c in self.components)
+
+
+def _tree(changes: Iterable[Change], indent: str) -> Iterator[str]:
+    for one in changes:
+        yield f"{indent}{one.text}"
+        yield from _tree(one.causes, indent + "  ")
+
+
+def _port(wait: Wait) -> str:
+    return f"{wait.port}: " if wait.port else ""
 
 
 def why(db: Database, what: Id) -> Why:

@@ -139,6 +139,8 @@ def _follow(turn: Turn, client: Session, block: int, stored: int) -> None:
 
 def _command(turn: Turn, message: Command) -> object:
     args = message.args
+    if message.name == "sync":
+        return {}
     if message.name == "cancel":
         done = []
         for block in _ints(args.get("blocks")):

@@ -177,14 +177,18 @@ class Crew:
                 slot.worker.channel.send(protocol.encode(protocol.Stop()))
 
     def _release_rest(self, slot: Slot) -> None:
-        """Free what a draining worker has not started, once it is certain that it will not: the run under way has lasted so
-        long that the worker looks at its socket, where the request to end waits, before it starts another."""
+        """Free what a draining worker has not started, once it is certain that it will not.
+
+        The run under way has lasted so long that the worker looks at its socket, where the request to end waits, before
+        it starts another.
+        """
         if slot.draining is None or slot.killed:
             return
         since, started = slot.draining
         if started is None or slot.started() != started or time.monotonic() - since < SETTLED:
             return
-        rest = [(run, self._engine.flight[run].fence) for run in slot.held if run != started[0]]
+        flight = self._engine.flight
+        rest = [(run, flight[run].fence) for run in slot.held if run != started[0] and run in flight]
         if rest:
             self._engine.transact(lambda turn: retry.release(turn, rest, worker=slot.id))
             slot.over([run for run, _ in rest])

@@ -183,7 +183,7 @@ class Graph:
                     edge_run=[e[0] for e in edges],
                     edge_port=[e[1] for e in edges],
                     edge_ref=[e[2] for e in edges],
-                    gathers=[self._gather(i) for i, g in enumerate(self._gathers) if low < g[0] <= high or not low >= g[0]],
+                    gathers=[self._gather(i) for i, g in enumerate(self._gathers) if low < g[0] <= high or low == g[0] == 0],
                     blocks=blocks if low == 0 else [],
                 )
             )

@@ -46,7 +46,7 @@ class _Store:
         self.leases = {r[0]: r for r in rows("select run, fence, worker from lease")}
         self.ready = set(rows("select class, run from ready"))
         self.actions = set(rows("select class, run from action"))
-        self.follows = dict(rows("select run, leader from follow"))
+        self.follows: dict[int, int] = dict(rows("select run, leader from follow"))
         self.timers = rows("select at, kind, id from timer")
         self.doom = {r[0] for r in rows("select datum from doom")}
         names = f"id, parent, state, owner, run_lo, block_lo, block_n, out, {', '.join(_COUNTERS)}"
@@ -237,8 +237,8 @@ class _Store:
         good: Counter[int] = Counter()
         bad: Counter[int] = Counter()
         for gather, seq, lo, n, step, pending in self.members:
-            found = [self.data[i] for i in range(lo, lo + n * step, step) if i in self.data and i not in self.doom]
-            ended = [d for d in found if d[2] != DatumState.WRITING]
+            rows = [self.data[i] for i in range(lo, lo + n * step, step) if i in self.data and i not in self.doom]
+            ended = [d for d in rows if d[2] != DatumState.WRITING]
             if pending != n - len(ended):
                 yield f"stretch {seq} of collection {gather} waits for {pending} of {n}, but {len(ended)} have ended"
             open_stretches[gather] += pending > 0

@@ -89,7 +89,7 @@ class BytesSuite(_Suite):
         assert store.put_many([]) == store.get_many([]) == []
 
     def test_hundreds_at_once(self, store: ObjectStore) -> None:
-        items = [some_bytes(100, seed) for seed in range(700)]
+        items = [some_bytes(100, seed) for seed in range(510)]
         assert store.get_many(store.put_many(items)) == items
 
     def test_what_is_absent_is_not_found(self, store: ObjectStore, tmp_path: Path) -> None:
@@ -109,11 +109,11 @@ class BytesSuite(_Suite):
                 ask()
         assert os.listdir(tmp_path) == []
 
-    @pytest.mark.parametrize("size", [1000, SMALL + 1000])
+    @pytest.mark.parametrize("size", [0, 1000, SMALL + 1000])
     def test_ranges(self, store: ObjectStore, size: int) -> None:
         data = some_bytes(size)
         name = store.put(data)
-        for start in (0, 1, 999, size - 1, size, size + 5):
+        for start in {0, 1, 999, abs(size - 1), size, size + 5}:
             for length in (0, 1, 500, size, size + 7, 1 << 40):
                 assert store.read_range(name, start, length) == data[start : start + length], (start, length)
         for start, length in ((-1, 1), (0, -1)):
@@ -392,7 +392,7 @@ class CollectSuite(_Suite):
         assert digests(store) == set()
 
     def test_collect_asks_in_slices(self, store: ObjectStore) -> None:
-        names = store.put_many([some_bytes(8, seed) for seed in range(1500)])
+        names = store.put_many([some_bytes(8, seed) for seed in range(1100)])
         asked: list[list[Digest]] = []
 
         def live(candidates: list[Digest]) -> set[Digest]:
@@ -400,7 +400,7 @@ class CollectSuite(_Suite):
             return set(candidates) & set(names[::2])
 
         report = collect(store, live, grace_s=0, now=time.time() + 60)
-        assert (report.count, report.live) == (750, 750)
+        assert (report.count, report.live) == (550, 550)
         assert sorted(chain.from_iterable(asked)) == sorted(names)
         assert max(map(len, asked)) <= 1000
 

@@ -49,11 +49,16 @@ actions: dict[str, Callable[[], object]] = {
     "put_stream": lambda: store.put_stream(iter([data[:SMALL], data[SMALL:]])),
     "interrupted": lambda: store.put_stream(interrupted()),
     "put_dir": lambda: store.put_dir(base / "source"),
-    "get_file": lambda: store.get_file(store.put(data), base / "target", link=True),
-    "get_dir": lambda: store.get_dir(store.put_dir(base / "source")[0], base / "target"),
-    "delete": lambda: store.delete([store.put(data)]),
+    "get_file": lambda: store.get_file(name, base / "target", link=True),
+    "get_dir": lambda: store.get_dir(name, base / "target"),
+    "delete": lambda: store.delete([name]),
 }
 action = actions[sys.argv[3]]
+name = b""
+if sys.argv[3] in ("get_file", "delete"):
+    name = store.put(data)
+elif sys.argv[3] == "get_dir":
+    name, _ = store.put_dir(base / "source")
 sys.addaudithook(hook)
 left = LEFT
 action()

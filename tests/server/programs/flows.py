@@ -98,7 +98,7 @@ endless = tm.command('echo $$ > "{pids}"; sleep 1000 & echo $! >> "{pids}"; wait
 
 @tm.task(memory="200 MiB")
 def greedy(name: str) -> str:
-    block = bytearray(400 << 20)
+    block = b"x" * (400 << 20)
     pass_gate(name)
     return name + str(len(block))
 

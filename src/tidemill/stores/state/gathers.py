@@ -1,8 +1,8 @@
 """Collections: many data as one, with stretches of members that count down apart.
 
-Members stand in *stretches* `lo, lo + step, …` of at most `STRETCH`. A stretch is found from a member by its *level* (the number
+Members stand in *stretches* `lo, lo + step, …`, none of which goes over a multiple of `STRETCH` members. A stretch is found from a member by its *level* (the number
 of bits of its span), one index probe per level that the store has; so a member costs no row. A stretch whose members have
-all ended has a digest over theirs, the collection one over its stretches'.
+all ended has a digest over theirs; the collection has one over those of each `STRETCH` members.
 """
 
 from typing import NamedTuple

@@ -46,6 +46,7 @@ _LEASE = Statement(
 _WORKERS = Statement("select w.id, w.name, w.host, w.pid, w.parent from {ids} {join} worker w on w.id = j.value")
 _STOPPED_WORKERS = Statement("select id from worker where parent is null and state in (2, 3) order by id")
 _LONG_LOGS = Statement("select body from log where length(body) >= ?")
+_UNFINISHED = Statement("select block from delta where sealed = 0 and key is null")
 _NAMED = Statement("select digest from content where datum = ?")
 _HUB = Statement("select id, active from hub")
 
@@ -177,6 +178,11 @@ def stopped_engines(db: Database) -> list[int]:
 def long_logs(db: Database, size: int) -> list[bytes]:
     """What runs printed, of at least so many bytes."""
     return [bytes(r[0]) for r in db.rows(_LONG_LOGS, size)]
+
+
+def unfinished(db: Database) -> list[int]:
+    """Blocks of growths whose stored chunks are not all expanded."""
+    return [r[0] for r in db.rows(_UNFINISHED)]
 
 
 def objects_of(db: Database, datum: int) -> list[bytes]:

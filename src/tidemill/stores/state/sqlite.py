@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -56,7 +57,7 @@ class SqliteDatabase(Database):
             raise NotFoundError(f"there is no store at {path.parent}", hint="run a workflow with this store first")
         try:
             self._connection = sqlite3.connect(
-                f"file:{path}?mode={'ro' if read_only else 'rwc'}",
+                f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}",
                 uri=True,
                 isolation_level=None,
                 timeout=60,

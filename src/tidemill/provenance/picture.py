@@ -1,9 +1,10 @@
-"""Lineage as text: a tree in which runs of the same task that play the same part are one line."""
+"""Lineage as records, and as text: a tree in which runs of the same task that play the same part are one line."""
 
+import html
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tidemill.provenance.lineage import Edge, Lineage, Node
+import msgspec
 
 LINES = 60
 """Lines printed at most."""
@@ -15,9 +16,75 @@ _WORDS = {"order": "after", "grown": "grown by", "reused": "reused from", "promi
 _DOWN_WORDS = {"order": "before", "grown": "grew", "reused": "reused by", "promised": "", "member": ""}
 
 
-def text(found: Lineage, lines: int = LINES) -> str:
-    """The tree, with the subject at the top."""
-    return "\n".join(_Tree(found).lines(lines))
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run, or a datum that stands for itself.
+
+    Attributes:
+        key: the run's integer; of a datum its integer with a minus sign.
+        id: the public id.
+        kind: "run", "list", "datum".
+        name: the task's name; empty for data.
+        state: as users see it.
+        members: of a list.
+    """
+
+    key: int
+    id: str
+    kind: str
+    name: str = ""
+    state: str = ""
+    members: int = 0
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One way from a node to one that came after it.
+
+    Attributes:
+        source, target: keys of nodes.
+        kind: "data"; "order" (waited for, not used); "member" (of a list); "grown" (the source called the target);
+            "reused" (the target took over the source's result); "promised" (the target will be the source's value).
+        port: the target's input.
+        datum: what went this way.
+    """
+
+    source: int
+    target: int
+    kind: str
+    port: str = ""
+    datum: int = 0
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """What came before or after something.
+
+    Attributes:
+        subject: the public id asked about.
+        up: whether this is what it came from.
+        start: keys of the nodes that the subject is.
+        total: runs found, the subject's own included.
+        nodes: the nearest of what was found, nearest first.
+        edges: between these.
+    """
+
+    subject: str
+    up: bool
+    start: tuple[int, ...]
+    total: int
+    nodes: list[Node]
+    edges: list[Edge]
+
+    def text(self, lines: int = LINES) -> str:
+        """A tree of at most so many lines, with the subject at the top."""
+        return "\n".join(_Tree(self).lines(lines))
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.text())}</pre>"
 
 
 class _Tree:

@@ -1,0 +1,145 @@
+"""A workflow that goes on without the program that submitted it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from tidemill.client import display, queries
+from tidemill.client.following import count
+from tidemill.client.queries import BlockStatus
+from tidemill.client.submission import Submission
+from tidemill.graph.plan import build
+from tidemill.model import session
+from tidemill.model.errors import RunError
+from tidemill.model.states import BlockState
+from tidemill.stores.state import blocks
+
+if TYPE_CHECKING:
+    from tidemill.client.store import Store
+
+_OPEN = (BlockState.OPEN, BlockState.CLOSING)
+
+
+class Handle:
+    """A submitted workflow: wait for it, ask how far it is, take its result. It can be pickled.
+
+    Args:
+        store: where it is.
+        block: its block.
+        name: of the workflow.
+        workers: how many to start if nobody works on it when `wait` is called.
+
+    Attributes:
+        block: its number, for `tidemill status`, `show` and `cancel`.
+        name: of the workflow.
+    """
+
+    def __init__(self, store: Store, block: int, name: str, workers: int) -> None:
+        self._store = store
+        self.block = block
+        self.name = name
+        self._workers = workers
+
+    @property
+    def status(self) -> BlockStatus:
+        """How far it is, by task."""
+        return queries.status(self._store.db, self._store.place, self._store.url, block=self.block).blocks[0]
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, however."""
+        return self._state() not in _OPEN
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Returns:
+            whether it has ended.
+        """
+        if self.done:
+            return True
+        deadline = None if timeout is None else time.monotonic() + timeout
+        connection = self._store.connect(self._workers)
+        try:
+            connection.welcome()
+            connection.send(session.Watch(self.block))
+            while True:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                message = connection.receive(left)
+                if isinstance(message, session.Closed) and message.block == self.block:
+                    return True
+                if message is None and deadline is not None and time.monotonic() >= deadline:
+                    return self.done
+        finally:
+            connection.close()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Its result, waited for.
+
+        Raises:
+            TimeoutError: it has not ended in `timeout` seconds.
+            RunFailedError, RunCancelledError: it has no result.
+        """
+        if not self.wait(timeout):
+            raise TimeoutError(f"{self.name} (block {self.block}) has not ended in {timeout:g} s")
+        return self._store.outcome(self.block, self._state())
+
+    def exception(self, timeout: float | None = None) -> RunError | None:
+        """Why it has no result, waited for; None if it has one.
+
+        Raises:
+            TimeoutError: it has not ended in `timeout` seconds.
+        """
+        try:
+            self.result(timeout)
+        except RunError as error:
+            return error
+        return None
+
+    def cancel(self) -> None:
+        """End what has not ended; what is running is stopped."""
+        self._store.command("cancel", blocks=[self.block])
+
+    def _state(self) -> BlockState:
+        row = blocks.get(self._store.db, self.block)
+        assert row is not None, f"block {self.block} has vanished"
+        return BlockState(row.state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        place = self._store.place
+        return _restore, (type(self._store), place.state, place.objects, self.block, self.name, self._workers)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: block {self.block} of {self._store.url}>"
+
+    def _repr_html_(self) -> str:
+        return self.status._repr_html_()
+
+
+def _restore(kind: type[Store], url: str, objects: str, block: int, name: str, workers: int) -> Handle:
+    return Handle(kind(url, objects=objects), block, name, workers)
+
+
+def submit(store: Store, call: Any, *, workers: int | None, stop: bool) -> Handle:
+    """Store a call and have it executed, without waiting.
+
+    Raises:
+        WiringError: the workflow does not fit together; nothing was stored.
+    """
+    plan = build(call)
+    number = count(workers)
+    connection = store.connect(number)
+    try:
+        submission = Submission(connection, display.Quiet())
+        connection.welcome()
+        store.import_objects(plan)
+        submission.begin(plan, blocks.DETACHED | (blocks.STOP_ON_FAILURE if stop else 0))
+        submission.send(plan)
+        connection.ask("sync")
+    finally:
+        connection.close()
+    return Handle(store, submission.block, plan.name, number)
