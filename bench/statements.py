@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+SHOWN = 25
+
 
 class Transaction(NamedTuple):
     """One transaction: when it began (monotonic seconds), how long it took, how long after the one before.
@@ -46,10 +48,13 @@ def summary(found: Sequence[Transaction], runs: int = 0) -> str:
     inside, between = sum(t.seconds for t in found), sum(t.after for t in found[1:])
     statements = sum(values[2] for values in totals.values())
     lines = [f"{len(found)} transactions; times in {unit}", f"{'time':>9} {'calls':>8} {'rows':>9} {'us/row':>8}"]
-    for text, (calls, rows, seconds) in sorted(totals.items(), key=lambda item: -item[1][2]):
+    order = sorted(totals.items(), key=lambda item: -item[1][2])
+    for text, (calls, rows, seconds) in order[:SHOWN]:
         each = seconds / rows * 1e6 if rows > 0 else 0.0
         lines.append(f"{seconds * scale:9.2f} {calls:8.0f} {rows:9.0f} {each:8.2f}  {' '.join(text.split())[:100]}")
+    rest = sum(seconds for _, (_, _, seconds) in order[SHOWN:])
     lines += [
+        f"{rest * scale:9.2f} other statements",
         f"{statements * scale:9.2f} all statements",
         f"{(inside - statements) * scale:9.2f} deciding: within transactions, outside statements",
         f"{between * scale:9.2f} between transactions: messages, and waiting",

@@ -54,8 +54,8 @@ def grid(n: int, width: int = 1000) -> Any:
 @tm.workflow
 def chain(n: int) -> Any:
     x = noop(0)
-    for _ in range(n - 1):
-        x = noop(x)
+    for i in range(1, n):
+        x = pick(x, 0, i)
     return x
 
 

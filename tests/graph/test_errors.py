@@ -334,9 +334,9 @@ def test_no_false_alarms() -> None:
     ids=repr,
 )
 def test_wrong_options(options: dict[str, Any]) -> None:
+    make: Any = tm.task
     with pytest.raises(UsageError):
-        decorate: Any = tm.task(**options)
-        decorate(same.fn)
+        make(**options)(same.fn)
 
 
 def test_what_cannot_be_a_task() -> None:

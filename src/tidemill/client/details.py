@@ -22,7 +22,7 @@ from tidemill.provenance.find import find_block, find_run
 from tidemill.provenance.meaning import Meaning, Specs, meanings
 from tidemill.provenance.walk import Walk
 from tidemill.server.addresses import Place
-from tidemill.stores.state import attempts, blocks, data, edges, gathers, lineage, overview, runs
+from tidemill.stores.state import attempts, blocks, data, edges, gathers, lineage, overview, runs, supersedes
 from tidemill.stores.state.attempts import Attempt
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.lineage import Link
@@ -102,6 +102,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         reused_from: the run whose result it has, "" if it executed itself.
         grew: the block of the runs that it called, 0 if it called none.
         cause: the run because of which it has no result, "" if there is none or it is its own.
+        newer: the run that stands in for it since something was executed again.
         failure: traceback or other text of the last failure.
         scratch: directory of the last failure that was kept.
         options: what differs from the default: "not cached", "forced", "external", "cpus 4", ….
@@ -121,6 +122,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     reused_from: str
     grew: int
     cause: str
+    newer: str
     failure: str
     scratch: str
     options: list[str]
@@ -134,6 +136,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         yield "options", ", ".join(self.options)
         yield "reused from", self.reused_from
         yield "because of", self.cause
+        yield "superseded by", self.newer
         yield "grew", f"block {self.grew}" if self.grew else ""
         yield "after", ", ".join(self.after)
         for a in self.arguments:
@@ -279,7 +282,8 @@ def show_run(db: Database, what: Id) -> RunInfo:
     grew = blocks.owned_by(db, row.id) if row.flags & runs.GREW else None
     source = walk.reused_from([row.id]).get(row.id)
     cause = row.cause if row.cause not in {None, row.id} else None
-    others = lineage.heads(db, [r for r in (source, cause) if r])
+    newer = supersedes.successors(db, [row.id], supersedes.RUN).get(row.id)
+    others = lineage.heads(db, [r for r in (source, cause, newer) if r])
     waits = [k for k in lineage.inputs(db, [row.id]) if k.port < 0]
     return RunInfo(
         id=run_id(row.block, row.id),
@@ -295,6 +299,7 @@ def show_run(db: Database, what: Id) -> RunInfo:
         reused_from=_run_name(others, source),
         grew=grew.id if grew is not None else 0,
         cause=_run_name(others, cause),
+        newer=_run_name(others, newer),
         failure=(failure.traceback or f"{failure.kind}: {failure.message}") if failure is not None else "",
         scratch=failure.scratch if failure is not None else "",
         options=_options(row, meaning.spec),

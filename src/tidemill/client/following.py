@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemill.client import display
+from tidemill.client.connection import Connection
 from tidemill.client.submission import Submission
-from tidemill.graph.plan import Plan
+from tidemill.graph.plan import Plan, build
+from tidemill.model import session
 from tidemill.model.errors import UsageError
 from tidemill.model.states import BlockState
+from tidemill.stores.objects import ObjectStore
+from tidemill.stores.state import blocks
 
 if TYPE_CHECKING:
     from tidemill.client.store import Store
 
 
-def follow(submission: Submission, plan: Plan | None, shown: display.Display) -> BlockState:
+class Ended(NamedTuple):
+    """How a workflow ended."""
+
+    block: int
+    name: str
+    state: BlockState
+
+
+def execute(store: Store, call: Any, *, workers: int | None, progress: bool | None, stop: bool) -> Ended:
+    """Submit a call, or find its interrupted submission, and work on it until it ends; see `Store.run`."""
+    connection = store.connect(count(workers))
+    try:
+        plan = build(call)
+        store.import_objects(plan)
+        shown = display.display(plan.name, progress)
+        submission = Submission(connection, shown)
+        connection.welcome()
+        submission.begin(plan, blocks.STOP_ON_FAILURE if stop else 0)
+        if submission.resumed:
+            shown.note(f"continuing block {submission.block} where it was interrupted")
+        state = follow(submission, plan, shown)
+    finally:
+        connection.close()
+    return Ended(submission.block, plan.name, state)
+
+
+def follow(
+    submission: Submission, plan: Plan | None, shown: display.Display, objects: Callable[[], ObjectStore]
+) -> BlockState:
     """Send a plan, if there is one, and wait. Ctrl-C once finishes what runs, twice stops at once.
 
     Raises:
@@ -30,7 +62,7 @@ def follow(submission: Submission, plan: Plan | None, shown: display.Display) ->
     try:
         with submission.interruptible(pressed):
             if plan is not None:
-                submission.send(plan)
+                submission.send(plan, objects)
             state = submission.wait()
     finally:
         shown.close()
@@ -51,9 +83,34 @@ def follow_block(store: Store, block: int, *, name: str, workers: int | None, pr
         submission = Submission(connection, shown := display.display(name, progress))
         connection.welcome()
         submission.watch(block)
-        return follow(submission, None, shown)
+        return follow(submission, None, shown, lambda: store.objects)
     finally:
         connection.close()
+
+
+def cancel(store: Store, found: list[int], runs: list[int]) -> object:
+    """Cancel workflow blocks and runs, and wait until nothing of the blocks is running any more; the engine's answer.
+
+    Raises:
+        NotFoundError: there is no store, or no such block.
+    """
+    _ = store.db
+    connection = store.connect()
+    try:
+        connection.welcome()
+        answer = connection.ask("cancel", blocks=found, runs=runs)
+        for block in found:
+            row = blocks.get(store.db, block)
+            if row is not None and row.parent is None:
+                _wait_closed(connection, block)
+        return answer
+    finally:
+        connection.close()
+
+
+def _wait_closed(connection: Connection, block: int) -> None:
+    connection.send(session.Watch(block))
+    connection.wait_for(lambda m: isinstance(m, session.Closed) and m.block == block)
 
 
 def count(workers: int | None) -> int:

@@ -102,7 +102,7 @@ class Handle:
 
     def cancel(self) -> None:
         """End what has not ended; what is running is stopped."""
-        self._store.command("cancel", blocks=[self.block])
+        self._store.cancel(self.block)
 
     def _state(self) -> BlockState:
         row = blocks.get(self._store.db, self.block)
@@ -136,9 +136,8 @@ def submit(store: Store, call: Any, *, workers: int | None, stop: bool) -> Handl
     try:
         submission = Submission(connection, display.Quiet())
         connection.welcome()
-        store.import_objects(plan)
         submission.begin(plan, blocks.DETACHED | (blocks.STOP_ON_FAILURE if stop else 0))
-        submission.send(plan)
+        submission.send(plan, lambda: store.objects)
         connection.ask("sync")
     finally:
         connection.close()

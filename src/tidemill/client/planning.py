@@ -165,15 +165,12 @@ def plan(store: Where, call: Any) -> PlanReport:
 
 
 class _Rehearsing(Engine):
-    """An engine that nobody else notices: on PostgreSQL it takes no locks that others wait for."""
+    """An engine that nobody else notices: on PostgreSQL it takes no ids that others wait for."""
 
     def __init__(self, db: Database) -> None:
         super().__init__(db)
         if not self.alone:
             self.ids = _FarIds(db)
-
-    def lock_graph(self, turn: Turn, *, exclusive: bool) -> None:
-        """Nothing: what others complete meanwhile is theirs."""
 
 
 class _FarIds(Ids):

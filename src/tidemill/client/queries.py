@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tidemill.client import views
+from tidemill.engine import flags
 from tidemill.model.errors import UsageError
 from tidemill.model.ids import run_id
 from tidemill.model.preview import preview
@@ -246,7 +247,7 @@ _FIELD = {RunState.ERROR: "failed", RunState.SKIPPED: "skipped", RunState.CANCEL
 def count_tasks(db: Database, specs: Specs, root: int, running: dict[int, int]) -> list[TaskCount]:
     """The runs of a workflow by task and state; `running` counts leased runs by task."""
     found: dict[str, TaskCount] = {}
-    for task, state, pending, attempted, n in sorted(overview.counts(db, root)):
+    for task, state, pending, attempted, n in sorted(overview.counts(db, root, flags.SUPERSEDED)):
         name = specs.of(task).name
         one = found.setdefault(name, TaskCount(name=name))
         one.total += n

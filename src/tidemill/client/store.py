@@ -9,24 +9,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tidemill.client import display, following
+from tidemill.client import following
 from tidemill.client.connection import Connection
 from tidemill.client.later import Later
 from tidemill.client.results import Reader
-from tidemill.client.submission import Submission
-from tidemill.graph.plan import Plan, build
+from tidemill.graph.plan import Plan
 from tidemill.model import ids
-from tidemill.model.errors import RunCancelledError, UsageError
+from tidemill.model.errors import RunCancelledError
 from tidemill.model.states import BlockState
 from tidemill.server.addresses import Place, place_of
 from tidemill.stores.objects import ObjectStore, open_objects
-from tidemill.stores.state import blocks
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import open_database
 
 if TYPE_CHECKING:
     from tidemill.client import details, failures, garbage, handle, logs, planning, queries
-    from tidemill.provenance import lineage, why
+    from tidemill.provenance import lineage, picture, why
 else:
     details, failures, garbage, handle, logs, planning, queries = (
         Later(f"tidemill.client.{name}")
@@ -92,20 +90,8 @@ class Store:
             RunFailedError: something failed; the report says what, where and how to run it alone.
             KeyboardInterrupt: Ctrl-C; everything finished so far is stored.
         """
-        connection = self.connect(following.count(workers))
-        try:
-            plan = build(call)
-            self.import_objects(plan)
-            shown = display.display(plan.name, progress)
-            submission = Submission(connection, shown)
-            connection.welcome()
-            submission.begin(plan, blocks.STOP_ON_FAILURE if stop else 0)
-            if submission.resumed:
-                shown.note(f"continuing block {submission.block} where it was interrupted")
-            state = following.follow(submission, plan, shown)
-        finally:
-            connection.close()
-        return self.outcome(submission.block, state)
+        ended = following.execute(self, call, workers=workers, progress=progress, stop=stop)
+        return self.outcome(ended.block, ended.state)
 
     def submit(self, call: Any, *, workers: int | None = None, stop: bool = False) -> handle.Handle:
         """Start executing a call and return a handle to wait on; it goes on when this program has ended.
@@ -135,15 +121,6 @@ class Store:
             raise failures.error_of(self.db, self.url, block)
         return self.reader.result(block)
 
-    def import_objects(self, plan: Plan) -> None:
-        """Put literal files and large literal values into the object store before anything names them."""
-        for wanted, path in plan.files.items():
-            found, _ = self.objects.put_dir(path) if Path(path).is_dir() else self.objects.put_file(path)
-            if found != wanted:
-                raise UsageError(f"the file {path} changed while the workflow was being built", hint="run it again")
-        if plan.blobs:
-            self.objects.put_many(list(plan.blobs.values()))
-
     # ------------------------------------------------------------------------------------------------- questions
 
     def status(self, block: int = 0, *, limit: int = 20) -> queries.Status:
@@ -162,7 +139,7 @@ class Store:
         """Why a run executed, did not, waits, or ended as it did."""
         return why.why(self.db, ids.parse_as(run, "run"))
 
-    def lineage(self, id: str | int, *, up: bool = True, depth: int | None = None) -> lineage.Lineage:
+    def lineage(self, id: str | int, *, up: bool = True, depth: int | None = None) -> picture.Lineage:
         """What a run, datum or workflow's result came from, or (not `up`) what came from it."""
         return lineage.trace(self.db, ids.parse(id, "block"), up=up, depth=depth)
 
@@ -184,7 +161,7 @@ class Store:
 
     def cancel(self, block: int) -> None:
         """End everything in a block that has not ended; what is running is stopped."""
-        self.command("cancel", blocks=[block])
+        following.cancel(self, [block], [])
 
     def command(self, name: str, **args: object) -> object:
         """A control command and its answer.

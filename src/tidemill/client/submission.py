@@ -8,11 +8,13 @@ from types import FrameType
 from typing import Protocol
 
 from tidemill.client.connection import Connection
+from tidemill.client.literals import Literals
 from tidemill.graph.plan import Plan
 from tidemill.model import delta, session
 from tidemill.model.digest import digest
 from tidemill.model.errors import ResumeError
 from tidemill.model.states import BlockState
+from tidemill.stores.objects import ObjectStore
 
 WINDOW = 32
 """Chunks under way that the store has not confirmed."""
@@ -67,15 +69,17 @@ class Submission:
         self.block, self.resumed, self._stored = begun.block, begun.resumed, begun.chunks
         self._begun = begun
 
-    def send(self, plan: Plan) -> None:
-        """Stream the chunks that the store does not have.
+    def send(self, plan: Plan, objects: Callable[[], ObjectStore]) -> None:
+        """Stream the chunks that the store does not have, each after the files and large values that it names.
 
         Raises:
             ResumeError: a chunk differs from the one stored before the interruption.
+            UsageError: a file changed while the workflow was being built.
         """
         if self._begun.sealed:
             return
         known = self._begun.digests
+        literals = Literals(plan, objects)
         for seq, chunk in enumerate(plan.chunks()):
             body = delta.encode(chunk)
             found = digest(body)
@@ -86,6 +90,7 @@ class Submission:
                         hint=f"a workflow must build the same graph each time; or: tidemill cancel {self.block}",
                     )
                 continue
+            literals.store(chunk.objects)
             while seq - self._stored >= WINDOW and not self._over():
                 self._take(None)
             if self._over():

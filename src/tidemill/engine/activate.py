@@ -89,7 +89,7 @@ def complete_forwards(turn: Turn, targets: list[int]) -> None:
     ]
     data.alias(turn.db, *zip(*columns, strict=True))
     turn.done += [c[0] for c in columns]
-    turn.ended += {f.run for f in links}
+    turn.ended += {f.run for f in links} - data.runs_with_promises(turn.db, sorted({f.run for f in links}))
 
 
 def decide(turn: Turn, ready: list[Ready]) -> None:

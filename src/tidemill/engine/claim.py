@@ -165,7 +165,7 @@ def _inputs(db: Database, ids: list[int]) -> tuple[Inputs, Sources]:
     aliased: set[int] = set()
     for row in data.inputs(db, ids):
         inputs.setdefault(row.run, []).append(row)
-        if row.src and row.kind == data.VALUE and row.value is None:
+        if row.src and row.value is None:
             aliased.add(row.src)
     return inputs, data.get(db, sorted(aliased)) if aliased else {}
 

@@ -78,13 +78,18 @@ class _Search:
     def close(self) -> None:
         """Follow until nothing is added any more."""
         looked: set[int] = set()
+        collected: set[int] = set()
         while True:
             self._follow()
-            missing = {r for r in self.cone.runs if r not in looked}
-            if not missing:
+            fresh = sorted(self.cone.runs.keys() - looked)
+            gathers = sorted(self.cone.gathers.keys() - collected)
+            if not fresh and not gathers:
                 return
-            looked |= missing
-            makers = unavailable(self.turn, sorted(missing), self.cone.data(self.turn))
+            looked.update(fresh)
+            collected.update(gathers)
+            wanted = {datum for _, _, datum, state in edges.inputs(self.turn.db, fresh) if state is not None}
+            wanted.update(d for g in gathers for d in _members(self.turn, g))
+            makers = unavailable(self.turn, sorted(wanted - self.cone.data(self.turn)))
             self.cone.forced |= {r.id for r in makers.runs}
             self.add_runs(makers.runs)
             self.add_gathers(makers.gathers)
@@ -186,10 +191,10 @@ class Makers:
     gathers: list[int]
 
 
-def unavailable(turn: Turn, ids: list[int], aside: set[int]) -> Makers:
-    """Who makes the inputs of these runs that were there once and have no value any more; `aside` are looked after already."""
+def unavailable(turn: Turn, ids: list[int]) -> Makers:
+    """Who makes those of these data that were there once and have no value any more."""
     makers = Makers([], [])
-    gone = [row for row in gone_inputs(turn, ids) if row.id not in aside]
+    gone = _gone(turn, ids)
     owners: set[int] = set()
     while gone:
         further: list[int] = []
@@ -199,7 +204,7 @@ def unavailable(turn: Turn, ids: list[int], aside: set[int]) -> Makers:
                 further += _members(turn, row.src or row.id)
             if row.run is not None:
                 owners.add(row.run)
-        gone = _gone(turn, [d for d in further if d not in aside])
+        gone = _gone(turn, further)
     makers.runs = list(runs.get(turn.db, sorted(owners)).values())
     return makers
 

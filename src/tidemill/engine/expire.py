@@ -1,10 +1,13 @@
 """Lifetimes of data: after their last use, when their block ends; and data that are lost, found or given up by hand."""
 
+from collections.abc import Callable
+
 from tidemill.engine.turn import Turn
 from tidemill.model.events import Kind
 from tidemill.model.states import BlockState
 from tidemill.stores.state import data, edges, gathers
 from tidemill.stores.state.data import AFTER_BLOCK, AFTER_USE
+from tidemill.stores.state.database import Database
 
 
 def set_lifetime(turn: Turn, ids: list[int], block: int, *, after_use: bool) -> None:
@@ -20,7 +23,7 @@ def block_closed(turn: Turn, block: int, state: BlockState) -> None:
         return
     gone = data.lifetimes_of(turn.db, [block])
     turn.engine.lifetimes -= len(gone)
-    turn.event(Kind.EXPIRED, data.expire(turn.db, gone))
+    expire(turn, gone)
 
 
 def runs_ended(turn: Turn, ended: list[int]) -> None:
@@ -30,7 +33,7 @@ def runs_ended(turn: Turn, ended: list[int]) -> None:
     gone = [d for d in candidates if not _needed(turn, d)]
     if gone:
         turn.engine.lifetimes -= data.forget_lifetimes(turn.db, gone)
-        turn.event(Kind.EXPIRED, data.expire(turn.db, gone))
+        expire(turn, gone)
 
 
 def _with_members(turn: Turn, ids: list[int]) -> list[int]:
@@ -65,22 +68,29 @@ def _needed(turn: Turn, datum: int) -> bool:
 
 
 def expire(turn: Turn, ids: list[int]) -> list[int]:
-    """COMPLETE -> EXPIRED by hand: the value goes, the digest stays; who needs it later has it made again. Those that were."""
-    gone = sorted(data.expire(turn.db, ids))
+    """COMPLETE -> EXPIRED: the value goes, the digest stays; who needs it later has it made again. Those that were,
+    collections with such members included."""
+    gone = _lose_all(turn, ids, data.expire)
     turn.event(Kind.EXPIRED, gone)
     return gone
 
 
 def lose(turn: Turn, ids: list[int]) -> list[int]:
-    """COMPLETE -> LOST: the bytes are not where they should be. Collections with such members have no value either. Those
-    that were, collections included."""
+    """COMPLETE -> LOST: the bytes are not where they should be. Those that were, collections with such members included."""
+    gone = _lose_all(turn, ids, data.lose)
+    turn.event(Kind.EXPIRED, gone, note="lost")
+    return gone
+
+
+def _lose_all(turn: Turn, ids: list[int], how: Callable[[Database, list[int]], list[int]]) -> list[int]:
     lost: list[int] = []
     wanted = ids
     while wanted:
-        gone = data.lose(turn.db, wanted)
+        gone = how(turn.db, wanted)
         lost += gone
-        wanted = sorted({g for g, _, _ in gathers.containing(turn.db, gone)}) if gone else []
-    turn.event(Kind.EXPIRED, sorted(lost), note="lost")
+        held = gathers.containing(turn.db, gone) if gone else []
+        gathers.doubt(turn.db, sorted({(g, seq) for g, seq, _ in held}))
+        wanted = sorted({g for g, _, _ in held})
     return sorted(lost)
 
 

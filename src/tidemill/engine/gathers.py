@@ -10,6 +10,7 @@ from tidemill.stores.state.database import Row
 from tidemill.stores.state.gathers import STRETCH, Gather, Stretch
 
 _ENDED = {int(s) for s in DatumState if s not in (DatumState.PENDING, DatumState.WRITING)}
+_HAD_VALUE = data.GONE | {data.COMPLETE}
 _MISSING = bytes(32)
 
 
@@ -29,7 +30,7 @@ def count_members(turn: Turn, found: list[int], *, failed: bool, cause: int = 0)
         pending, low, length, step = gathers.count(turn.db, gather, seq, n)
         if pending == 0:
             told[0] += 1
-            gathers.close_stretch(turn.db, gather, seq, stretch_digest(turn, low, length, step))
+            _close_stretch(turn, gather, seq, span(turn, low, length, step))
     for gather, (stretches, n) in closed.items():
         tell(turn, gather, stretches, 0 if failed else n, n if failed else 0, cause)
 
@@ -65,10 +66,13 @@ def finish(turn: Turn, row: Gather) -> None:
     manifest = None
     if row.failed:
         # what is missing now stays missing, even if it is made later
-        found = {r[0] for s in stretches for r in span(turn, s.lo, s.n, s.step) if r[1] == DatumState.COMPLETE}
+        found = {r[0] for s in stretches for r in span(turn, s.lo, s.n, s.step) if r[1] in _HAD_VALUE}
         ids = [i for s in stretches for i in range(s.lo, s.lo + s.n * s.step, s.step)]
         manifest = turn.engine.pack([i if i in found else 0 for i in ids])
     complete(turn, row.id, digest_all([row.members.to_bytes(8, "little"), *parts]), row.members, manifest)
+    doubtful = [s for s in stretches if s.digest is None]
+    if any(r[1] in data.GONE for s in doubtful for r in span(turn, s.lo, s.n, s.step)):
+        data.lose(turn.db, [row.id])  # who needs it has its members made again
 
 
 def _chunk_digests(turn: Turn, stretches: list[Stretch]) -> list[bytes]:
@@ -81,8 +85,8 @@ def _chunk_digests(turn: Turn, stretches: list[Stretch]) -> list[bytes]:
         chunks[-1].append(s)
         position += s.n
     return [
-        chunk[0].digest or _MISSING
-        if len(chunk) == 1
+        chunk[0].digest
+        if len(chunk) == 1 and chunk[0].digest is not None
         else digest_all([d for s in chunk for d in member_digests(turn, s.lo, s.n, s.step)])
         for chunk in chunks
     ]
@@ -120,9 +124,11 @@ def span(turn: Turn, low: int, n: int, step: int) -> list[Row]:
     return rows if step == 1 else [r for r in rows if (r[0] - low) % step == 0]
 
 
-def stretch_digest(turn: Turn, low: int, n: int, step: int) -> bytes:
-    """BLAKE3 over the digests of a stretch's members in order."""
-    return digest_all(member_digests(turn, low, n, step))
+def _close_stretch(turn: Turn, gather: int, seq: int, rows: list[Row]) -> None:
+    """All members of a stretch have ended: it gets its digest, BLAKE3 over theirs in order, unless some have no value any
+    more (then it has to be looked at again)."""
+    if not any(r[1] in data.GONE for r in rows):
+        gathers.close_stretch(turn.db, gather, seq, digest_all([r[5] or _MISSING for r in rows]))
 
 
 def member_digests(turn: Turn, low: int, n: int, step: int) -> list[bytes]:
@@ -144,13 +150,13 @@ def count_before(turn: Turn, gather: int, own: range) -> None:
         ended = [(datum, state) for datum, state in ended if datum not in aside]
         if not ended:
             continue
-        good = sum(1 for _, state in ended if state == DatumState.COMPLETE)
+        good = sum(1 for _, state in ended if state in _HAD_VALUE)
         pending, low, n, step = gathers.count(turn.db, gather, s.seq, len(ended))
         closed = 0
         if pending == 0:
             closed = 1
-            gathers.close_stretch(turn.db, gather, s.seq, stretch_digest(turn, low, n, step))
-        bad = next((datum for datum, state in ended if state != DatumState.COMPLETE), 0)
+            _close_stretch(turn, gather, s.seq, span(turn, low, n, step))
+        bad = next((datum for datum, state in ended if state not in _HAD_VALUE), 0)
         cause = data.get(turn.db, [bad], values=False)[bad].cause or 0 if bad else 0
         tell(turn, gather, closed, good, len(ended) - good, cause)
 
@@ -198,7 +204,7 @@ def _recount_stretches(turn: Turn, gather: int) -> tuple[int, int, int]:
         ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED]
         aside = turn.untold([datum for datum, _ in ended])
         states = [state for datum, state in ended if datum not in aside]
-        complete = sum(1 for state in states if state == DatumState.COMPLETE)
+        complete = sum(1 for state in states if state in _HAD_VALUE)
         good += complete
         bad += len(states) - complete
         if len(states) < s.n:

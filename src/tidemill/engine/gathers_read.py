@@ -15,10 +15,13 @@ def members(db: Database, gather: int, first: int, count: int) -> list[Input]:
     """Members `first … first+count-1` of a complete collection, in order; those without a value are empty inputs.
 
     Raises:
-        NotFoundError: there is no such collection.
+        NotFoundError: there is no such collection, or a member has no value any more.
     """
     ids = member_ids(db, gather, first, count)
     rows = data.get(db, ids)
+    gone = [r.id for r in rows.values() if r.state in data.GONE]
+    if gone:
+        raise NotFoundError(f"member {gone[0]} of collection {gather} has no value any more", hint="retry the run")
     sources = data.get(db, [d.src for d in rows.values() if d.src and d.value is None and d.kind == data.VALUE])
     return [_input(rows.get(i), sources) for i in ids]
 

@@ -99,11 +99,10 @@ def promise_ended(turn: Turn, targets: list[int]) -> None:
     for target, row in data.get(turn.db, targets, values=False).items():
         if target in aside or row.state == DatumState.WRITING:
             continue
-        if row.state == data.COMPLETE:
+        if row.state == data.COMPLETE or row.state in data.GONE:
             turn.promised.append(target)
         else:
-            end = int(DatumState.ERROR) if row.state in data.GONE else row.state
-            spread.end_forwards(turn, {target: Dead(target, end, row.cause or row.run or 0)})
+            spread.end_forwards(turn, {target: Dead(target, row.state, row.cause or 0)})
 
 
 def again(turn: Turn, run: int, parent: int, out: int, source: int) -> None:

@@ -28,11 +28,11 @@ def make_again(turn: Turn, ids: list[int]) -> None:
     makers: dict[int, Run] = {}
     collected: list[int] = []
     for r in rows:
-        found = cone.unavailable(turn, [r.id], set())
-        if found.runs or found.gathers:
-            makers.update((m.id, m) for m in found.runs)
-            collected += found.gathers
-        elif not cone.gone_inputs(turn, [r.id]):
+        gone = cone.gone_inputs(turn, [r.id])
+        found = cone.unavailable(turn, [d.id for d in gone])
+        makers.update((m.id, m) for m in found.runs)
+        collected += found.gathers
+        if not gone:
             ready.append(r.id)
     retry.requeue(turn, ready)
     renewed = cone.find(turn, list(makers.values()), collected, {}, forced=set(makers))

@@ -40,7 +40,7 @@ def settle_known(turn: Turn, ready: list[Ready], keys: list[bytes]) -> list[Read
             rest.append(r)
         elif (source := known.get(key)) is not None:
             hits.append((r, key, source))
-        elif (leader := engine.index.lead(key, r.id)) is not None and runs.may_lead(turn.db, leader):
+        elif (leader := engine.index.lead(key, r.id)) is not None and may_lead(turn, leader):
             following.append((r, leader))
         else:
             rest.append(r)
@@ -48,6 +48,17 @@ def settle_known(turn: Turn, ready: list[Ready], keys: list[bytes]) -> list[Read
     if hits:
         complete_hits(turn, _rows(turn, hits))
     return rest
+
+
+def may_lead(turn: Turn, run: int) -> bool:
+    """Whether equal runs may wait for this one: it is live, or it grew and its outputs are pending."""
+    row = runs.pin(turn.db, run)
+    if row is None:
+        return False
+    state, bits, out, task = row
+    if state == runs.COMPLETE and bits & flags.GREW:
+        return data.promise_open(turn.db, out, out + turn.engine.ports(task))
+    return bool(state == runs.LIVE)
 
 
 def follow(turn: Turn, following: list[tuple[Ready, int]]) -> None:

@@ -42,7 +42,8 @@ def end_forwards(turn: Turn, by_id: dict[int, Dead]) -> None:
     links = data.forwarded(turn.db, list(by_id))
     turn.engine.forwards -= len(links)
     bury(turn, [(f.datum, f.run, f.port, by_id[f.target].state, by_id[f.target].cause) for f in links])
-    turn.ended += {f.run for f in links}
+    if links:
+        turn.ended += {f.run for f in links} - data.runs_with_promises(turn.db, sorted({f.run for f in links}))
 
 
 def _by_cause(dead: Iterable[Dead]) -> dict[int, list[int]]:

@@ -11,13 +11,10 @@ from tidemill.model.delta import Chunk, GatherSpec, Header, RunFlag
 from tidemill.model.digest import SIZE
 from tidemill.model.errors import ResumeError
 from tidemill.model.events import Kind
-from tidemill.model.states import ENDED_DATA, BlockState, DatumState
+from tidemill.model.states import BlockState, DatumState
 from tidemill.stores.state import blocks, data, edges, runs
 from tidemill.stores.state import gathers as gather_rows
 from tidemill.stores.state.gathers import STRETCH
-
-_ENDED = {int(s) for s in ENDED_DATA}
-
 
 class Facts(NamedTuple):
     """What a block shares with all blocks of its tree; `options` are the flags that it hands down."""
@@ -234,9 +231,9 @@ class _Rows:
             state = states.get(datum)
             if state is None or datum in aside:
                 continue
-            if state == DatumState.COMPLETE:
-                self.pending[run] -= 1
-            elif state in _ENDED:
+            if state == DatumState.COMPLETE or state in data.GONE:
+                self.pending[run] -= 1  # a digest is enough to look for a result; a value is made again if need be
+            elif state != DatumState.WRITING:
                 self.turn.hear.append((datum, self.low + run, port, state))
         return ids
 
@@ -262,7 +259,7 @@ class _Rows:
                 ready.append(one)
             elif (source := found.get(key)) is not None:
                 hits[i] = source
-            elif (leader := index.lead(key, run)) is not None and runs.may_lead(self.turn.db, leader):
+            elif (leader := index.lead(key, run)) is not None and reuse.may_lead(self.turn, leader):
                 following.append((one, leader))
             else:
                 ready.append(one)

@@ -54,6 +54,7 @@ class Task(Generic[P, R_co]):
     """
 
     fn: Callable[P, R_co]
+    __name__: str
 
     def __init__(self, fn: Callable[P, R_co], details: Details, axis: Axis | None = None) -> None:
         self.fn = fn

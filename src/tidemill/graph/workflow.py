@@ -28,6 +28,7 @@ class Workflow(Generic[P, R_co]):
     """
 
     fn: Callable[P, R_co]
+    __name__: str
 
     def __init__(self, fn: Callable[P, R_co], name: str) -> None:
         self.fn = fn

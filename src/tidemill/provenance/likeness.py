@@ -118,6 +118,8 @@ class Likenesses:
         """The run of the same number among those of its task in the block to compare with."""
         own = history.delta_block(self._db, row.block)
         twin = self.twin(own) if own is not None else None
+        if own is not None and own.previous is not None and (old := history.older(self._db, row.id)) is not None:
+            return old
         if own is None or twin is None:
             return None
         versions = self._specs.versions(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidemill.engine import control, hubs, submit
+from tidemill.engine import hubs, submit
 from tidemill.engine.turn import Turn
 from tidemill.model import delta, session
 from tidemill.model.errors import ConflictError, NotFoundError, StoreError, TidemillError, UsageError
@@ -23,6 +23,7 @@ from tidemill.model.session import (
     Welcome,
 )
 from tidemill.model.states import BlockState
+from tidemill.server import orders
 from tidemill.server.rounds import Round
 from tidemill.server.sessions import Followed, Session
 from tidemill.stores.state import blocks
@@ -68,7 +69,7 @@ def _take(host: Host, turn: Turn, found: Round, client: Session, message: sessio
     elif isinstance(message, Detach):
         found.leaving.append((client, message.now))
     else:
-        found.reply(client, Reply(message.number, _command(turn, message)))
+        found.reply(client, Reply(message.number, orders.order(turn, message.name, message.args)))
 
 
 def _refusal(message: session.ToServer, error: TidemillError) -> Reply:
@@ -135,27 +136,3 @@ def _follow(turn: Turn, client: Session, block: int, stored: int) -> None:
     client.blocks[block] = Followed(row.hub, stored)
     if row.state == BlockState.OPEN:
         hubs.set_active(turn, row.hub, active=True)
-
-
-def _command(turn: Turn, message: Command) -> object:
-    args = message.args
-    if message.name == "sync":
-        return {}
-    if message.name == "cancel":
-        done = []
-        for block in _ints(args.get("blocks")):
-            control.cancel_block(turn, block)
-            done.append(block)
-        n = control.cancel_runs(turn, _ints(args.get("runs")), 0, running=True) if args.get("runs") else 0
-        return {"blocks": done, "runs": n}
-    if message.name == "retry":
-        return {"runs": control.retry(turn, _ints(args.get("runs")))}
-    raise UsageError(f"there is no command {message.name!r}")
-
-
-def _ints(value: object) -> list[int]:
-    if value is None:
-        return []
-    if isinstance(value, list) and all(isinstance(v, int) for v in value):
-        return value
-    raise UsageError(f"expected a list of ids, got {value!r}")

@@ -14,8 +14,8 @@ from tidemill.model import protocol
 from tidemill.model.errors import EngineLostError
 from tidemill.model.protocol import Failure, Setup
 from tidemill.model.states import Reason
-from tidemill.server.slots import Ending, Slot, Slots, pool_directory
-from tidemill.server.takeover import tidy
+from tidemill.server.slots import Ending, Slot, Slots
+from tidemill.server.takeover import pool_directory, tidy
 from tidemill.stores.state.workers import Worker
 
 LOG_TAIL = 65536

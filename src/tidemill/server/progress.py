@@ -65,8 +65,6 @@ class Board:
                 row = self._row(root, task)
                 for name in _FIELDS[what]:
                     setattr(row, name, getattr(row, name) + n)
-                if what == REUSED:
-                    row.done += n
                 self.changed.add(root)
 
     def show(self, root: int, stored: int, running: dict[int, int]) -> Progress:

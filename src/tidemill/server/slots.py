@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from tidemill.engine.engine import Engine
@@ -199,8 +198,3 @@ def machine_memory() -> int:
         with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
             found = min(found, int(file.read()))
     return found
-
-
-def pool_directory(store: Path, engine: int, number: int) -> Path:
-    """Where a pool keeps its shared memory, logs and scratch."""
-    return store / "work" / f"engine-{engine}-{number}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tidemill.engine import reclaim
 from tidemill.engine.engine import Engine
+from tidemill.launchers.local import ALIVE
 from tidemill.launchers.reaping import reap_orphans
 from tidemill.stores.state import workers
 from tidemill.stores.state.workers import Worker
@@ -34,7 +35,13 @@ def take_over(engine: Engine, directory: Path) -> int:
 
 
 def _pools(directory: Path, one: Worker) -> list[Path]:
-    return sorted((directory / "work").glob(f"engine-{one.id}-*"))
+    some = pool_directory(directory, one.id, 0)
+    return sorted(some.parent.glob(some.name.removesuffix("0") + "*"))
+
+
+def pool_directory(store: Path, engine: int, number: int) -> Path:
+    """Where a pool keeps its shared memory, logs and scratch."""
+    return store / "work" / f"engine-{engine}-{number}"
 
 
 def _cleared(engine: Engine, one: Worker, directory: Path) -> bool:
@@ -44,9 +51,11 @@ def _cleared(engine: Engine, one: Worker, directory: Path) -> bool:
     if not executors:
         return True
     records = [Identity(w.host, w.boot, w.space, w.pid, w.start) for w in executors]
-    locks = [pool / "alive" for pool in _pools(directory, one) if (pool / "alive").exists()]
+    locks = [pool / ALIVE for pool in _pools(directory, one) if (pool / ALIVE).exists()]
     if not locks:
-        return one.deadline < engine.clock.monotonic()
+        # its own last act was to clear up, or its workers were elsewhere
+        none = pool_directory(directory, one.id, 0) / ALIVE
+        return reap_orphans(records, none) or one.deadline < engine.clock.monotonic()
     return min(reap_orphans(records, lock) for lock in locks)
 
 

@@ -102,7 +102,9 @@ class _Store:
             row, lead = self.runs[run], self.runs[leader]
             if row[4] != _LIVE or row[5] > 0:
                 yield f"run {run} follows {leader}, but is {row}"
-            if not (lead[4] == _LIVE or (lead[4] == RunState.COMPLETE and lead[7] & flags.GREW)):
+            grew = lead[4] == RunState.COMPLETE and lead[7] & flags.GREW
+            outs = range(lead[9], lead[9] + len(self.specs[lead[1]].outputs))
+            if not (lead[4] == _LIVE or (grew and any(o not in self.data for o in outs))):
                 yield f"run {run} follows {leader}, which has ended: {lead}"
         for run, n in self.attempts:
             if self.runs[run][6] < n:
@@ -239,7 +241,7 @@ class _Store:
         for gather, seq, lo, n, step, pending in self.members:
             rows = [self.data[i] for i in range(lo, lo + n * step, step) if i in self.data and i not in self.doom]
             ended = [d for d in rows if d[2] != DatumState.WRITING]
-            if pending != n - len(ended):
+            if pending != n - len(ended) and self.gathers[gather][1] == 0:
                 yield f"stretch {seq} of collection {gather} waits for {pending} of {n}, but {len(ended)} have ended"
             open_stretches[gather] += pending > 0
             complete = sum(1 for d in ended if d[2] == DatumState.COMPLETE or d[2] in _GONE)

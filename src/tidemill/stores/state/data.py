@@ -67,6 +67,11 @@ _KEPT = Statement(
 _OF_DATA = Statement("select f.datum, f.target, f.run, f.port from {ids} {join} forward f on f.datum = j.value")
 _TO_SPAN = Statement("select datum, target, run, port from forward where target >= ? and target < ? and open = 1")
 _SET_OPEN = update("forward", "open = {open}", "datum = {datum}", "datum:i open:i")
+_OPEN_PROMISE = Statement("select 1 from forward where datum >= ? and datum < ? and open = 1 {share}")
+_STILL_OPEN = Statement(
+    "select distinct f.run from {ids} {join} run r on r.id = j.value "
+    "{join} forward f on f.datum >= r.out and f.datum < r.out + 1000 and f.run = r.id and f.open = 1"
+)
 _FORWARDS = Statement("select count(*) from forward where open = 1")
 _ALL_OBJECTS = Statement(
     "select digest from datum where value is null and state = 2 and kind = 1 and src is null and size > 0 "
@@ -227,6 +232,17 @@ def promises(db: Database, data: list[int]) -> list[Forward]:
 def forwards_into(db: Database, low: int, high: int) -> list[Forward]:
     """Data that wait for targets with `low <= target < high`."""
     return [Forward._make(r) for r in db.rows(_TO_SPAN, low, high)]
+
+
+def promise_open(db: Database, low: int, high: int) -> bool:
+    """Whether any datum with `low <= id < high` waits for what it was promised as; on PostgreSQL that stays so until the
+    transaction ends."""
+    return bool(db.rows(_OPEN_PROMISE, low, high))
+
+
+def runs_with_promises(db: Database, runs: list[int]) -> set[int]:
+    """Which of these runs have outputs that wait for what they were promised as."""
+    return {r[0] for r in db.rows(_STILL_OPEN, db.ids(runs))}
 
 
 def set_open(db: Database, links: list[Forward], *, is_open: bool) -> None:

@@ -42,6 +42,7 @@ _COUNT = Statement(
     "update member set pending = pending - ? where gather = ? and seq = ? returning pending, lo, n, step"
 )
 _DIGEST = Statement("update member set digest = ? where gather = ? and seq = ?")
+_DOUBT = Statement("update member set digest = null where gather = ? and seq = ?")
 _TELL = Statement(
     "update gather set pending = pending - ?, complete = complete + ?, failed = failed + ? where id = ? and state = 0 "
     "returning id, block, members, pending, complete, failed, tolerate, need, one"
@@ -126,6 +127,12 @@ def count(db: Database, gather: int, seq: int, n: int) -> tuple[int, int, int, i
 
 def close_stretch(db: Database, gather: int, seq: int, digest: bytes) -> None:
     db.run(_DIGEST, digest, gather, seq)
+
+
+def doubt(db: Database, stretches: list[tuple[int, int]]) -> None:
+    """Members of these stretches (gather, seq) have no value any more."""
+    for gather, seq in stretches:
+        db.run(_DOUBT, gather, seq)
 
 
 def tell(db: Database, gather: int, stretches: int, complete: int, failed: int) -> Gather | None:

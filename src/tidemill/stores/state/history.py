@@ -26,6 +26,7 @@ _PICK = Statement(
     "select r.id, r.task, r.state, r.pending, r.attempt, r.flags, r.out, r.args "
     "from {ids} {join} run r on r.id = j.value"
 )
+_OLDER = Statement("select old from supersede where kind = 2 and new = ?")
 _DELTAS = Statement(f"select {_BLOCK} from block where root = ? and run_n > 0 order by id")
 _FOLLOWING = Statement("select run from follow where run >= ? and run < ?")
 _LEADER = Statement("select leader from follow where run = ?")
@@ -103,6 +104,12 @@ def between(db: Database, low: int, high: int, limit: int) -> list[Earlier]:
 def pick(db: Database, ids: list[int]) -> dict[int, Earlier]:
     """Runs by id."""
     return {r[0]: Earlier._make(r) for r in db.rows(_PICK, db.ids(ids))}
+
+
+def older(db: Database, run: int) -> int | None:
+    """The run whose newer generation this one is."""
+    row = db.one(_OLDER, run)
+    return int(row[0]) if row else None
 
 
 def leader(db: Database, run: int) -> int | None:

@@ -20,8 +20,12 @@ _WIDTHS = 4096
 _LEVELS = 64
 
 _MADE_BY = "case when d.src is not null then coalesce(s.run, -s.id) else coalesce(d.run, -{datum}) end"
-_OWNER = "(select b.owner from block b where b.id <= r.block and b.run_n > 0 order by b.id desc limit 1)"
-"""The run that grew the block of `r`: a delta's blocks have consecutive ids, and only the first has runs to its name."""
+_OWNER = (
+    "(with recursive up(parent, owner) as (select b.parent, b.owner from block b where b.id = r.block union all "
+    "select p.parent, p.owner from up {join} block p on p.id = up.parent where up.owner is null) "
+    "select owner from up where owner is not null limit 1)"
+)
+"""The run that grew the block of `r`, or the next one around it that was grown."""
 
 _UP_INPUTS: Term = (
     _MADE_BY.format(datum="e.datum"),
@@ -142,7 +146,7 @@ _HEADS = Statement(
     "select r.id, r.task, r.block, r.state, r.pending, r.flags, r.out, r.attempt, r.cause "
     "from {ids} {join} run r on r.id = j.value"
 )
-_OWNERS = Statement(f"select r.id, {_OWNER} from {{ids}} {{join}} run r on r.id = j.value")
+_OWNERS = Statement("select r.id, " + _OWNER + " from {ids} {join} run r on r.id = j.value")
 _LISTS = Statement(
     "select g.id, g.block, g.state, g.members, g.pending, g.failed from {ids} {join} gather g on g.id = j.value"
 )

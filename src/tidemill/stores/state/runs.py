@@ -88,9 +88,7 @@ _BUMP = update(
 )  # fmt: skip
 _CLASS = update("run", "class = {class}", "id = {id}", "id:i class:i")
 _FLAG = update("run", "flags = {flags}", "id = {id}", "id:i flags:i")
-_LOCK_LIVE = Statement(
-    "select state, flags from run where id = ?", "select state, flags from run where id = ? for share"
-)
+_LOCK_LIVE = Statement("select state, flags, out, task from run where id = ? {share}")
 _TASK_COUNTS = Statement("select r.task, r.state, count(*) from run r where r.id >= ? and r.id < ? group by 1, 2")
 
 
@@ -260,11 +258,9 @@ def set_flags(db: Database, ids: Column, flags: Column) -> None:
     db.many(_FLAG, ids, flags)
 
 
-def may_lead(db: Database, run: int) -> bool:
-    """Whether equal runs may wait for this one: it is live, or grew and its outputs are pending. On PostgreSQL it stays so
-    until the transaction ends."""
-    row = db.one(_LOCK_LIVE, run)
-    return row is not None and (row[0] == LIVE or (row[0] == COMPLETE and bool(row[1] & GREW)))
+def pin(db: Database, run: int) -> Row | None:
+    """(state, flags, first output, task) of a run, which on PostgreSQL stay so until the transaction ends."""
+    return db.one(_LOCK_LIVE, run)
 
 
 def counts(db: Database, low: int, high: int) -> list[tuple[int, int, int]]:

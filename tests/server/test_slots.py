@@ -1,0 +1,198 @@
+"""Who may be given what: resources, reservations, work ahead. Slots without processes, on a clock of their own."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tidemill.model.protocol import Outcome
+from tidemill.model.states import AttemptState, Reason
+from tidemill.server.slots import AHEAD_SECONDS, LARGEST, RESERVE_AFTER, Ending, Slot, Slots
+from tidemill.stores.state.classes import Class
+
+CPUS, MEMORY = 4.0, 1000
+small = Class(1, 1, 0, 1.0, 1.0, 0)
+large = Class(2, 1, 0, 1.0, 4.0, 0)
+larger = Class(3, 1, 0, 1.0, 64.0, 0)
+heavy = Class(4, 1, 0, 1.0, 1.0, 600)
+urgent = Class(5, 1, 9, 1.0, 1.0, 0)
+CLASSES = {c.id: c for c in (small, large, larger, heavy, urgent)}
+
+
+class Machine:
+    """Slots with a clock that the test moves."""
+
+    def __init__(self, count: int = 4) -> None:
+        self.now = 0.0
+        self.slots = Slots(CPUS, MEMORY, clock=lambda: self.now)
+        for number in range(count):
+            slot = Slot(cast("Any", None), cast("Any", SimpleNamespace()), number + 1)
+            slot.ready = True
+            self.slots.all.append(slot)
+        self.flight: dict[int, Any] = {}
+        self._runs = 0
+
+    def __getitem__(self, number: int) -> Slot:
+        return self.slots.all[number]
+
+    def room(self, number: int, cls: Class, waiting: int = 1000) -> int:
+        return self.slots.room(self[number], cls, waiting)
+
+    def give(self, number: int, cls: Class, runs: int = 1) -> list[int]:
+        """Give runs to a worker, as the host does after a claim."""
+        ids = list(range(self._runs + 1, self._runs + runs + 1))
+        self._runs += runs
+        self.flight.update({run: SimpleNamespace(cls=cls.id) for run in ids})
+        claimed = [SimpleNamespace(run=run, task=1) for run in ids]
+        self[number].given(cast("Any", claimed), cast("Any", SimpleNamespace(flight=self.flight, classes=CLASSES)))
+        self.slots.granted(cls.id)
+        return ids
+
+    def finish(self, number: int, runs: list[int], seconds: float) -> None:
+        """A worker has finished runs, each in this time."""
+        outcomes = [Outcome(run, 1, AttemptState.COMPLETE, [], 0.0, seconds) for run in runs]
+        self.slots.learn(self[number], outcomes)
+        self[number].over(runs)
+
+    def teach(self, cls: Class, seconds: float) -> None:
+        self.finish(0, self.give(0, cls), seconds)
+
+
+def test_of_a_class_that_nobody_knows_a_worker_gets_one() -> None:
+    machine = Machine()
+    assert machine.room(0, small) == 1
+    machine.give(0, small)
+    assert machine.room(0, small) == 0
+    assert machine.room(1, small) == 1
+
+
+def test_work_ahead_is_measured_in_time() -> None:
+    machine = Machine()
+    machine.teach(small, AHEAD_SECONDS / 10)
+    assert 8 <= machine.room(0, small) <= 10
+    machine.give(0, small, 6)
+    assert 2 <= machine.room(0, small) <= 4
+    machine.teach(small, AHEAD_SECONDS / 1e6)
+    for _ in range(40):
+        machine.teach(small, 1e-6)
+    assert machine.room(1, small, 1_000_000) == LARGEST
+    assert machine.room(1, small, 8) == 2, "few that are left are shared"
+
+
+def test_what_takes_long_is_never_given_ahead() -> None:
+    machine = Machine()
+    machine.teach(small, 10.0)
+    assert machine.room(0, small) == 1
+    machine.give(0, small)
+    assert machine.room(0, small) == 0
+
+
+def test_a_worker_that_is_not_up_or_ending_gets_nothing() -> None:
+    machine = Machine()
+    machine[0].ready = False
+    machine[1].ending = Ending(Reason.STOPPED, "")
+    assert (machine.room(0, small), machine.room(1, small), machine.room(2, small)) == (0, 0, 1)
+
+
+def test_a_large_request_waits_until_it_fits() -> None:
+    machine = Machine()
+    held = machine.give(0, small)
+    assert machine.room(1, large) == 0
+    machine.finish(0, held, 1.0)
+    assert machine.room(1, large) == 1
+    machine.give(1, large)
+    assert all(machine.room(n, small) == 0 for n in (0, 2, 3)), "nothing runs beside it"
+
+
+def test_memory_is_shared_like_processors() -> None:
+    machine = Machine()
+    held = machine.give(0, heavy)
+    assert machine.room(1, heavy) == 0
+    assert machine.room(1, small) == 1
+    machine.finish(0, held, 1.0)
+    assert machine.room(1, heavy) == 1
+
+
+def test_a_request_larger_than_the_machine_runs_alone() -> None:
+    machine = Machine()
+    held = machine.give(0, small)
+    assert machine.room(1, larger) == 0
+    machine.finish(0, held, 1.0)
+    assert machine.room(1, larger) == 1
+    machine.give(1, larger)
+    assert all(machine.room(n, small) == 0 for n in (0, 2, 3))
+
+
+def starve(machine: Machine, waiting: Class, seconds: float) -> float | None:
+    """Small runs keep coming on all workers; when the waiting class gets in, if it does in that time."""
+    running = {n: machine.give(n, small) for n in range(4)}
+    machine.teach(small, 1e-3)
+    step = 0
+    while machine.now < seconds:
+        machine.now += 0.01
+        step += 1
+        number = step % 4
+        machine.finish(number, running.pop(number, []), 0.01)
+        if machine.room(number, waiting):
+            return machine.now
+        if machine.room(number, small):
+            running[number] = machine.give(number, small)
+    return None
+
+
+@pytest.mark.parametrize("waiting", [large, larger])
+def test_small_requests_do_not_starve_a_large_one(waiting: Class) -> None:
+    machine = Machine()
+    got_in = starve(machine, waiting, 4 * RESERVE_AFTER)
+    assert got_in is not None
+    assert RESERVE_AFTER < got_in < RESERVE_AFTER + 0.1
+    machine.give(0, waiting)
+    assert machine.slots.all[0].cpus == waiting.cpus
+    machine.slots.all[0].over(list(machine[0].held))
+    assert machine.room(1, small), "the reservation is over"
+
+
+def test_a_worker_that_is_topped_up_all_the_time_does_not_starve_a_large_request() -> None:
+    """One worker alone, which never stands empty because it is given work ahead."""
+    machine = Machine(1)
+    machine.teach(small, AHEAD_SECONDS / 50)
+    held = machine.give(0, small, 40)
+    while machine.now < 2 * RESERVE_AFTER:
+        machine.now += 0.01
+        machine.finish(0, held[:5], AHEAD_SECONDS / 50)
+        del held[:5]
+        if machine.room(0, large):
+            break
+        if n := machine.room(0, small):
+            held += machine.give(0, small, n)
+    assert RESERVE_AFTER < machine.now < RESERVE_AFTER + 0.2
+
+
+def test_what_is_more_urgent_passes_a_reservation() -> None:
+    machine = Machine()
+    machine.give(0, small)
+    assert machine.room(1, large) == 0
+    machine.now = RESERVE_AFTER + 1
+    assert machine.room(1, large) == 0
+    assert machine.room(1, small) == 0
+    assert machine.room(1, urgent) == 1
+
+
+def test_a_reservation_ends_when_nothing_of_its_class_stands_ready_any_more() -> None:
+    machine = Machine()
+    machine.give(0, small)
+    machine.room(1, large)
+    machine.now = RESERVE_AFTER + 1
+    machine.room(1, large)
+    assert machine.room(1, small) == 0
+    machine.slots.forget_waits(lambda _: True)
+    assert machine.room(1, small) == 0
+    machine.slots.forget_waits(lambda cls: cls != large.id)
+    assert machine.room(1, small) == 1
+
+
+def test_runs_that_are_not_sent_after_all_leave_no_trace() -> None:
+    machine = Machine()
+    runs = machine.give(0, heavy)
+    machine[0].over(runs)
+    assert (machine[0].held, machine[0].cpus, machine[0].memory) == ({}, 0.0, 0)
