@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemill.client import display
@@ -32,14 +33,13 @@ def execute(store: Store, call: Any, *, workers: int | None, progress: bool | No
     connection = store.connect(count(workers))
     try:
         plan = build(call)
-        store.import_objects(plan)
         shown = display.display(plan.name, progress)
         submission = Submission(connection, shown)
         connection.welcome()
         submission.begin(plan, blocks.STOP_ON_FAILURE if stop else 0)
         if submission.resumed:
             shown.note(f"continuing block {submission.block} where it was interrupted")
-        state = follow(submission, plan, shown)
+        state = follow(submission, plan, shown, lambda: store.objects)
     finally:
         connection.close()
     return Ended(submission.block, plan.name, state)

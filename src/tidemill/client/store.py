@@ -6,14 +6,12 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tidemill.client import following
 from tidemill.client.connection import Connection
 from tidemill.client.later import Later
 from tidemill.client.results import Reader
-from tidemill.graph.plan import Plan
 from tidemill.model import ids
 from tidemill.model.errors import RunCancelledError
 from tidemill.model.states import BlockState

@@ -162,6 +162,8 @@ def retire(turn: Turn, cone: Cone, run_map: dict[int, int]) -> None:
         data.set_open(turn.db, pending, is_open=False)
         turn.engine.forwards -= len(pending)
         _bury_quietly(turn, [(f.datum, f.run, f.port, f.run) for f in pending])
+        owners = {f.run for f in pending}
+        turn.ended += owners - data.runs_with_promises(turn.db, sorted(owners))
 
 
 def _end(turn: Turn, live: list[Run]) -> None:
