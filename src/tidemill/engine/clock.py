@@ -15,8 +15,8 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks. Timers in a store must outlive a restart, so their time base is the epoch as it was known when this
-    clock was made, carried on monotonically: a wall clock set back fires nothing twice."""
+    """The machine's clocks. Timers in a store must outlive a restart, so their time base is the epoch as it was known
+    when this clock was made, carried on monotonically: a wall clock set back fires nothing twice."""
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()

@@ -1,4 +1,6 @@
-"""Ids: reserved in memory and saved with the turn where the engine is alone; in strides of their own where it is not."""
+"""Ids: reserved in memory and saved with the turn where the engine is alone; in strides of their own where it is
+not.
+"""
 
 from tidemill.stores.state import meta
 from tidemill.stores.state.database import Database

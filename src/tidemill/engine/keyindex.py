@@ -1,7 +1,7 @@
 """The key index in memory: recent keys, keys under way, and the sorted merge into the table.
 
-Derived data. A key written per run in random order is the dearest row of all, so recent keys stay in memory and go to the
-table in sorted slices; after a crash those not merged yet are read back from the events since the mark.
+Derived data. A key written per run in random order is the dearest row of all, so recent keys stay in memory and go to
+the table in sorted slices; after a crash those not merged yet are read back from the events since the mark.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""What the engine keeps in memory of a lease it gave: a cache of the lease row and of the run's columns that completion needs."""
+"""What the engine keeps in memory of a lease it gave: a cache of the lease row and of the run's columns that
+completion needs.
+"""
 
 from typing import NamedTuple
 

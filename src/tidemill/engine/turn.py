@@ -1,7 +1,7 @@
 """A turn: one transaction of the engine, and the work lists that connect its parts.
 
-Completing a datum, ending one without a value, making a run ready and counting in a block each cause more of the same. They
-put their consequences on these lists; `activate.settle` works them off until none is left, then the turn commits.
+Completing a datum, ending one without a value, making a run ready and counting in a block each cause more of the same.
+They put their consequences on these lists; `activate.settle` works them off until none is left, then the turn commits.
 """
 
 from collections.abc import Iterable
@@ -109,7 +109,9 @@ class Turn:
         self.size = 0
 
     def untold(self, found: list[int]) -> set[int]:
-        """Data, `found` among them, that have ended while their consumers have yet to be told: nobody may count them before."""
+        """Data, `found` among them, that have ended while their consumers have yet to be told: nobody may count them
+        before.
+        """
         aside = {*self.done, *(d.datum for d in self.dead)}
         if self.engine.doomed:
             aside |= queues.doomed_among(self.db, found)

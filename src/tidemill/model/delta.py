@@ -118,7 +118,8 @@ class Header(msgspec.Struct, array_like=True):
         tasks: encoded `TaskSpec`s.
         classes: the classes its runs stand in.
         runs, outputs, blocks: how many ids to reserve (`blocks` without the delta's own).
-        result: argument template over `result_refs` (input number i stands for `result_refs[i]`): what a workflow returns.
+        result: argument template over `result_refs` (input number i stands for `result_refs[i]`): what a workflow
+            returns.
     """
 
     tasks: list[bytes]

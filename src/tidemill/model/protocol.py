@@ -1,6 +1,7 @@
 """The messages between an engine and its workers: the same over a pipe, a Unix socket or HTTP.
 
-Every message is a MessagePack array whose first element is its number (the tag); frames are length-prefixed by the transport.
+Every message is a MessagePack array whose first element is its number (the tag); frames are length-prefixed by the
+transport.
 """
 
 import msgspec
@@ -38,9 +39,9 @@ class Setup(Struct, tag=1):
 class Input(Struct):
     """One resolved input of a run.
 
-    Exactly one holds: `value` has the bytes; `gather` is the id of a collection to be read with `Read`; otherwise the bytes
-    are in the object store under `digest`. An input that ended without a value and that the consumer tolerates has
-    `digest == b""`, and its value is None.
+    Exactly one holds: `value` has the bytes; `gather` is the id of a collection to be read with `Read`; otherwise the
+    bytes are in the object store under `digest`. An input that ended without a value and that the consumer tolerates
+    has `digest == b""`, and its value is None.
     """
 
     value: bytes | None

@@ -78,7 +78,9 @@ class Command(Struct, tag=36):
 
 
 class Detach(Struct, tag=37):
-    """The client goes. `now` stops at once: leases are released and nothing is marked; else what runs is finished first."""
+    """The client goes. `now` stops at once: leases are released and nothing is marked; else what runs is finished
+    first.
+    """
 
     now: bool = False
 

@@ -1,7 +1,7 @@
 """What a task is: ports, resources, policies, and the code or command behind it.
 
-A `TaskSpec` is stored with its task row and sent to workers. Its `digest` is the identity of its meaning; everything that
-only changes how it is scheduled (resources, retries, priority) stays outside the digest.
+A `TaskSpec` is stored with its task row and sent to workers. Its `digest` is the identity of its meaning; everything
+that only changes how it is scheduled (resources, retries, priority) stays outside the digest.
 """
 
 from typing import Literal

@@ -1,6 +1,6 @@
-"""Blocks: sets of runs that finish as one. A block counts what is unfinished inside it; a counter at zero closes it and counts
-in its parent. On PostgreSQL changes of the counters are appended and folded by `fold`, so that engines do not wait for
-each other at the root block's row.
+"""Blocks: sets of runs that finish as one. A block counts what is unfinished inside it; a counter at zero closes it
+and counts in its parent. On PostgreSQL changes of the counters are appended and folded by `fold`, so that engines do
+not wait for each other at the root block's row.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,13 @@ _COLUMNS = (
 )
 _INSERT = insert(
     "block",
-    "id:i parent:i root:i scope:i hub:i state:i generation:i previous:i owner:i name:t out:i open:i done:i reused:i failed:i "
+    "id:i parent:i root:i scope:i hub:i state:i generation:i previous:i owner:i name:t out:i open:i done:i reused:i "
+    "failed:i "
     "skipped:i cancelled:i total:i run_lo:i run_n:i out_lo:i out_n:i block_lo:i block_n:i flags:i t_open:r",
 )
 _COUNT = Statement(
-    "update block set open = open + ?, done = done + ?, reused = reused + ?, failed = failed + ?, skipped = skipped + ?, "
+    "update block set open = open + ?, done = done + ?, reused = reused + ?, failed = failed + ?, skipped = skipped "
+    "+ ?, "
     "cancelled = cancelled + ?, total = total + ? where id = ? "
     "returning id, parent, open, failed, skipped, cancelled, state, out, flags, owner"
 )
@@ -81,8 +83,8 @@ _OPEN_CANCELLING = Statement("select id from block where state = 1 order by id")
 STOP_ON_FAILURE = 1
 DETACHED = 2
 CANCELLING = 4
-"""Flags of a block: stop at the first failure (for all blocks below a root that asked for it); go on without the client that
-submitted it; being cancelled: running runs are stopped too."""
+"""Flags of a block: stop at the first failure (for all blocks below a root that asked for it); go on without the
+client that submitted it; being cancelled: running runs are stopped too."""
 
 
 class Block(NamedTuple):
@@ -261,7 +263,9 @@ def stopping(db: Database) -> list[int]:
 def add_delta(
     db: Database, block: int, key: bytes | None, header: bytes, body: bytes | None, sealed: bool, result: bytes | None
 ) -> None:
-    """Record what a block was submitted as. `body` is an encoded growth, kept so that the run that grew it can be reused."""
+    """Record what a block was submitted as. `body` is an encoded growth, kept so that the run that grew it can be
+    reused.
+    """
     db.run(_ADD_DELTA, block, key, header, body, 0, int(sealed), result, None)
 
 
@@ -309,7 +313,9 @@ def abandon(db: Database, block: int) -> None:
 
 
 def unseal(db: Database, block: int) -> bool:
-    """A growth that was stopped before all its stored chunks were expanded goes on; False if there is nothing left of it."""
+    """A growth that was stopped before all its stored chunks were expanded goes on; False if there is nothing left of
+    it.
+    """
     return db.run(_UNSEAL, block) == 1
 
 

@@ -1,7 +1,7 @@
 """Hubs, classes and the ready runs that stand in them.
 
-A claim looks at classes (hub, priority, weight, resources), of which there are few, and takes ready runs of a class in the order
-of their ids. Changing a weight touches no run.
+A claim looks at classes (hub, priority, weight, resources), of which there are few, and takes ready runs of a class in
+the order of their ids. Changing a weight touches no run.
 """
 
 from typing import NamedTuple
@@ -107,7 +107,9 @@ def standing(db: Database) -> list[int]:
 
 
 def take(db: Database, cls: int, limit: int) -> list[int]:
-    """Take at most `limit` ready runs of a class, the oldest first. On PostgreSQL runs that another engine is taking are passed over."""
+    """Take at most `limit` ready runs of a class, the oldest first. On PostgreSQL runs that another engine is taking
+    are passed over.
+    """
     if db.dialect == "postgres":
         return sorted(r[0] for r in db.rows(_TAKE, cls, limit))
     runs = [r[0] for r in db.rows(_TAKE, cls, limit)]
@@ -153,7 +155,7 @@ _EXCLUSIVE = Statement("select 1", "select pg_advisory_xact_lock(7413)")
 def lock_graph(db: Database, *, exclusive: bool) -> None:
     """Keep submission and completion of several engines apart until the transaction ends.
 
-    A chunk whose edges name data of other transactions takes the lock alone; completions share it. So a datum is either seen as
-    complete by the chunk that names it, or its completion sees the chunk's edges.
+    A chunk whose edges name data of other transactions takes the lock alone; completions share it. So a datum is
+    either seen as complete by the chunk that names it, or its completion sees the chunk's edges.
     """
     db.rows(_EXCLUSIVE if exclusive else _SHARED)

@@ -75,7 +75,8 @@ _STILL_OPEN = Statement(
 _FORWARDS = Statement("select count(*) from forward where open = 1")
 _ALL_OBJECTS = Statement(
     "select digest from datum where value is null and state = 2 and kind = 1 and src is null and size > 0 "
-    "union select c.digest from content c join datum d on d.id = c.datum where d.state = 2 union select digest from literal"
+    "union select c.digest from content c join datum d on d.id = c.datum where d.state = 2 union select digest from "
+    "literal"
 )
 _LIFETIME = insert("lifetime", "datum:i kind:i block:i", ignore=True)
 _LIFETIMES = Statement("select count(*) from lifetime")
@@ -141,8 +142,8 @@ def fill(db: Database, datum: int, size: int, digest: bytes, value: bytes | None
 
 
 def bury(db: Database, *columns: Column) -> int:
-    """PENDING -> ERROR, SKIPPED or CANCELLED (WRITING -> ERROR or CANCELLED): id, run, port, state, kind, size, cause; how
-    many were."""
+    """PENDING -> ERROR, SKIPPED or CANCELLED (WRITING -> ERROR or CANCELLED): id, run, port, state, kind, size, cause;
+    how many were."""
     return db.many(_DEAD, *columns)
 
 
@@ -235,8 +236,8 @@ def forwards_into(db: Database, low: int, high: int) -> list[Forward]:
 
 
 def promise_open(db: Database, low: int, high: int) -> bool:
-    """Whether any datum with `low <= id < high` waits for what it was promised as; on PostgreSQL that stays so until the
-    transaction ends."""
+    """Whether any datum with `low <= id < high` waits for what it was promised as; on PostgreSQL that stays so until
+    the transaction ends."""
     return bool(db.rows(_OPEN_PROMISE, low, high))
 
 
@@ -264,7 +265,9 @@ AFTER_USE, AFTER_BLOCK = 1, 2
 
 
 def set_lifetime(db: Database, data: Column, kinds: Column, blocks: Column) -> int:
-    """Record when data expire: after their last consumer ended, or when their block closes; how many had no record yet."""
+    """Record when data expire: after their last consumer ended, or when their block closes; how many had no record
+    yet.
+    """
     return db.many(_LIFETIME, data, kinds, blocks)
 
 
@@ -278,7 +281,9 @@ def lifetimes_of(db: Database, blocks: list[int]) -> list[int]:
     return [r[0] for r in db.rows(_BLOCK_LIFETIMES, db.ids(blocks))]
 
 
-_SHORT_LIVED = Statement("select l.datum from {ids} {join} lifetime l on l.datum = j.value where l.kind = 1 order by l.datum")
+_SHORT_LIVED = Statement(
+    "select l.datum from {ids} {join} lifetime l on l.datum = j.value where l.kind = 1 order by l.datum"
+)
 _END_LIFETIME = Statement("delete from lifetime where datum in (select value from {ids})")
 
 

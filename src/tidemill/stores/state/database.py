@@ -6,8 +6,8 @@ A statement is text with `?` for values and a few words in braces for what the d
 * `{join}` a join whose order the planner must keep (it starts from the list, never from the big table);
 * `{blob}`, `{int}`, `{real}` column types; `{strict}`, `{norowid}` table options.
 
-`many` makes a statement that runs once per row of some columns: an `executemany` on SQLite, one set-based statement over
-`unnest` on PostgreSQL. Both report how many rows they touched.
+`many` makes a statement that runs once per row of some columns: an `executemany` on SQLite, one set-based statement
+over `unnest` on PostgreSQL. Both report how many rows they touched.
 """
 
 import re
@@ -103,7 +103,9 @@ def upsert(table: str, columns: str, change: str) -> Many:
 
 
 def update(table: str, change: str, where: str, columns: str) -> Many:
-    """Update rows: `change` and `where` use `{column}` for the parameters and bare names for the table's own columns."""
+    """Update rows: `change` and `where` use `{column}` for the parameters and bare names for the table's own
+    columns.
+    """
     own = re.sub(r"(?<![\w.{])(\w+)(?=\s*(=|in\b|<|>))", r"t.\1", where)
     return Many(
         f"update {table} set {change} where {where}",

@@ -64,4 +64,4 @@ def inputs(db: Database, runs: list[int]) -> list[Row]:
 
 def pending(db: Database, runs: list[int]) -> dict[int, int]:
     """How many inputs of each run have not ended."""
-    return {r: n for r, n in db.rows(_PENDING_OF, db.ids(runs))}
+    return dict(db.rows(_PENDING_OF, db.ids(runs)))

@@ -1,8 +1,9 @@
 """Collections: many data as one, with stretches of members that count down apart.
 
-Members stand in *stretches* `lo, lo + step, …`, none of which goes over a multiple of `STRETCH` members. A stretch is found from a member by its *level* (the number
-of bits of its span), one index probe per level that the store has; so a member costs no row. A stretch whose members have
-all ended has a digest over theirs; the collection has one over those of each `STRETCH` members.
+Members stand in *stretches* `lo, lo + step, …`, none of which goes over a multiple of `STRETCH` members. A stretch is
+found from a member by its *level* (the number of bits of its span), one index probe per level that the store has; so a
+member costs no row. A stretch whose members have all ended has a digest over theirs; the collection has one over those
+of each `STRETCH` members.
 """
 
 from typing import NamedTuple
@@ -23,14 +24,18 @@ _LEVELS = Statement(
     "select v from l where v is not null"
 )
 _HITS = Statement(
-    "select m.gather, m.seq, j.value from {ids} cross join member m indexed by member_lo on m.level = ? and m.pending > 0 "
-    "and m.lo <= j.value and m.lo > j.value - ? and j.value <= m.lo + (m.n - 1) * m.step and (j.value - m.lo) % m.step = 0",
+    "select m.gather, m.seq, j.value from {ids} cross join member m indexed by member_lo on m.level = ? and "
+    "m.pending > 0 "
+    "and m.lo <= j.value and m.lo > j.value - ? and j.value <= m.lo + (m.n - 1) * m.step and (j.value - m.lo) % "
+    "m.step = 0",
     "select m.gather, m.seq, j.value from {ids} join member m on m.level = ? and m.pending > 0 "
-    "and m.lo <= j.value and m.lo > j.value - ? and j.value <= m.lo + (m.n - 1) * m.step and (j.value - m.lo) % m.step = 0",
+    "and m.lo <= j.value and m.lo > j.value - ? and j.value <= m.lo + (m.n - 1) * m.step and (j.value - m.lo) % "
+    "m.step = 0",
 )
 _ALL_HITS = Statement(
     "select m.gather, m.seq, j.value from {ids} {join} member m on m.level = ? "
-    "and m.lo <= j.value and m.lo > j.value - ? and j.value <= m.lo + (m.n - 1) * m.step and (j.value - m.lo) % m.step = 0"
+    "and m.lo <= j.value and m.lo > j.value - ? and j.value <= m.lo + (m.n - 1) * m.step and (j.value - m.lo) % "
+    "m.step = 0"
 )
 _ALL_LEVELS = Statement(
     "with recursive l(v) as (select min(level) from member union all "
@@ -88,8 +93,8 @@ def level(n: int, step: int) -> int:
 
 
 def add(db: Database, rows: list[tuple[int, ...]], members: list[tuple[int, ...]]) -> None:
-    """Insert collections (id, block, state, members, pending, complete, failed, tolerate, need, one) and their stretches
-    (gather, seq, level, lo, n, step, pending)."""
+    """Insert collections (id, block, state, members, pending, complete, failed, tolerate, need, one) and their
+    stretches (gather, seq, level, lo, n, step, pending)."""
     db.many(_INSERT, *zip(*rows, strict=True))
     if members:
         db.many(_MEMBERS, *zip(*members, strict=True))

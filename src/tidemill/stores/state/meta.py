@@ -11,7 +11,7 @@ _SET = Statement("insert into meta(name, value) values (?, ?) on conflict (name)
 
 def read(db: Database) -> dict[str, int]:
     """All counters by name."""
-    return {name: value for name, value in db.rows(_READ)}
+    return dict(db.rows(_READ))
 
 
 def take(db: Database, name: str, count: int) -> int:

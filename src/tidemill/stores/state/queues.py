@@ -1,11 +1,11 @@
-"""Work the engine owes itself, durable so that a crash forgets none of it: timers, and data that ended without a value and whose
-consumers have not been told yet."""
+"""Work the engine owes itself, durable so that a crash forgets none of it: timers, and data that ended without a value
+and whose consumers have not been told yet."""
 
 from tidemill.stores.state.database import Column, Database, Row, Statement, delete, insert
 
 BACKOFF, REVIVE, RESTORE = 1, 2, 3
-"""Kinds of timers, by what happens to the run when they fire: it may be tried again; it is to live again because what ended
-it does; its inputs have to be made again."""
+"""Kinds of timers, by what happens to the run when they fire: it may be tried again; it is to live again because what
+ended it does; its inputs have to be made again."""
 
 _TIMER = insert("timer", "at:r kind:i id:i", ignore=True)
 _DUE = Statement("select at, kind, id from timer where at <= ? order by at, kind, id limit ? {skip_locked}")

@@ -1,7 +1,7 @@
 """Runs: one task applied to one combination of data.
 
-Stored state 0 (LIVE) covers waiting, ready and running: what is pending and whether there is a lease tell them apart. Every
-change names the states it may start from; a change that touches fewer rows than asked was illegal for the others.
+Stored state 0 (LIVE) covers waiting, ready and running: what is pending and whether there is a lease tell them apart.
+Every change names the states it may start from; a change that touches fewer rows than asked was illegal for the others.
 """
 
 from typing import NamedTuple
@@ -43,7 +43,8 @@ _FOR_CLAIM = Statement(
     "from {ids} {join} run r on r.id = j.value where r.state = 0 and r.pending <= 0"
 )
 _GET = Statement(
-    "select r.id, r.task, r.block, r.class, r.state, r.pending, r.attempt, r.tries, r.losses, r.flags, r.cause, r.out, r.key, "
+    "select r.id, r.task, r.block, r.class, r.state, r.pending, r.attempt, r.tries, r.losses, r.flags, r.cause, "
+    "r.out, r.key, "
     "r.args from {ids} {join} run r on r.id = j.value"
 )
 _VIEW = Statement(
@@ -55,7 +56,8 @@ _LOCK = Statement(
     "select 1 from run where id in (select value from {ids}) order by id for no key update",
 )
 _LIVE_IN = Statement(
-    "select id, block, pending, flags, out, task from run where id >= ? and id < ? and state in (0, 9) order by id limit ?"
+    "select id, block, pending, flags, out, task from run where id >= ? and id < ? and state in (0, 9) order by id "
+    "limit ?"
 )
 _LAST = Statement("select id, out, task from run where id >= ? and id < ? order by id desc limit 1")
 _OF_BLOCKS = Statement("select id, block from run where id >= ? and id < ? order by id")
@@ -296,7 +298,8 @@ def counts_of_root(db: Database, root: int) -> list[tuple[int, int, int]]:
 
 
 _CANCELLED_BY = Statement(
-    "select r.id from block b join run r on r.block = b.id where b.root = ? and r.state = 6 and r.cause = ? order by r.id"
+    "select r.id from block b join run r on r.block = b.id where b.root = ? and r.state = 6 and r.cause = ? order by "
+    "r.id"
 )
 
 
@@ -306,8 +309,10 @@ def cancelled_by(db: Database, root: int, cause: int) -> list[int]:
 
 
 _FAILED_OF_ROOT = Statement(
-    "select r.id, r.task, r.block, r.class, r.state, r.pending, r.attempt, r.tries, r.losses, r.flags, r.cause, r.out, r.key, "
-    "r.args from block b join run r on r.block = b.id where b.root = ? and r.state = 4 and (r.cause is null or r.cause = r.id) "
+    "select r.id, r.task, r.block, r.class, r.state, r.pending, r.attempt, r.tries, r.losses, r.flags, r.cause, "
+    "r.out, r.key, "
+    "r.args from block b join run r on r.block = b.id where b.root = ? and r.state = 4 and (r.cause is null or "
+    "r.cause = r.id) "
     "order by r.id limit ?"
 )
 

@@ -27,7 +27,8 @@ create table class (
 create index class_hub on class(hub);
 
 create table block (
-  id {int} primary key, parent {int}, root {int} not null, scope {int} not null, hub {int} not null, state {int} not null,
+  id {int} primary key, parent {int}, root {int} not null, scope {int} not null, hub {int} not null,
+  state {int} not null,
   generation {int} not null, previous {int}, owner {int}, name text not null, out {int},
   open {int} not null, done {int} not null, reused {int} not null, failed {int} not null, skipped {int} not null,
   cancelled {int} not null, total {int} not null,
@@ -39,7 +40,8 @@ create index block_parent on block(parent) where parent is not null;
 create index block_stopping on block(id) where state = 1;
 
 create table delta (
-  block {int} primary key, key {blob}, header {blob} not null, body {blob}, chunks {int} not null, sealed {int} not null,
+  block {int} primary key, key {blob}, header {blob} not null, body {blob}, chunks {int} not null,
+  sealed {int} not null,
   result {blob}, place text) {strict};
 create index delta_key on delta(key) where key is not null;
 create index delta_unsealed on delta(block) where sealed = 0 and key is null;
@@ -60,14 +62,17 @@ create table edge (run {int} not null, port {int} not null, datum {int} not null
 create index edge_to on edge(datum);
 
 create table forward (
-  datum {int} primary key, target {int} not null, run {int} not null, port {int} not null, open {int} not null) {strict};
+  datum {int} primary key, target {int} not null, run {int} not null, port {int} not null,
+  open {int} not null) {strict};
 create index forward_target on forward(target);
 
 create table gather (
   id {int} primary key, block {int} not null, state {int} not null, members {int} not null, pending {int} not null,
-  complete {int} not null, failed {int} not null, tolerate {int} not null, need {int} not null, one {int} not null) {strict};
+  complete {int} not null, failed {int} not null, tolerate {int} not null, need {int} not null,
+  one {int} not null) {strict};
 create table member (
-  gather {int} not null, seq {int} not null, level {int} not null, lo {int} not null, n {int} not null, step {int} not null,
+  gather {int} not null, seq {int} not null, level {int} not null, lo {int} not null, n {int} not null,
+  step {int} not null,
   pending {int} not null, digest {blob}, primary key (gather, seq)) {norowid};
 create index member_lo on member(level, lo) where pending > 0;
 create index member_all on member(level, lo);
@@ -97,11 +102,13 @@ create table literal (block {int} not null, digest {blob} not null, primary key 
 
 create table worker (
   id {int} primary key, parent {int}, state {int} not null, name text not null, host text not null, boot text not null,
-  space text not null, pid {int} not null, start text not null, seen {real} not null, deadline {real} not null) {strict};
+  space text not null, pid {int} not null, start text not null, seen {real} not null,
+  deadline {real} not null) {strict};
 create index worker_parent on worker(parent) where parent is not null;
 
 create table link (
-  id {int} primary key, kind {int} not null, src {int} not null, dst {int} not null, who text not null, t {real} not null,
+  id {int} primary key, kind {int} not null, src {int} not null, dst {int} not null, who text not null,
+  t {real} not null,
   retracted {real}) {strict};
 create table told (key text primary key, t {real} not null, answer {blob} not null) {norowid};
 create table supersede (kind {int} not null, old {int} not null, new {int} not null, primary key (kind, old)) {norowid};
@@ -124,7 +131,8 @@ create table block_delta (
 
 _FIRST_ROWS = """
 insert into scope(id, name) values (1, 'local-default-default');
-insert into meta(name, value) values ('run', 0), ('datum', 0), ('block', 0), ('worker', 0), ('hub', 0), ('class', 0), ('memo', 0),
+insert into meta(name, value) values ('run', 0), ('datum', 0), ('block', 0), ('worker', 0), ('hub', 0), ('class', 0),
+  ('memo', 0),
   ('shares', 0);
 """
 

@@ -15,8 +15,8 @@ _ALL = Statement("select id, name, digest, spec from task order by id")
 
 
 def put(db: Database, digest: bytes, name: str, spec: bytes) -> int:
-    """The id of the task with this digest, inserted if new. What is not part of the meaning (retries, resources, where the
-    code lies) is kept as last declared."""
+    """The id of the task with this digest, inserted if new. What is not part of the meaning (retries, resources, where
+    the code lies) is kept as last declared."""
     row = db.one(_ID, digest)
     if row is None:
         db.rows(_LOCK)

@@ -1,5 +1,5 @@
-"""Workers and engines: registrations with a heartbeat. An engine is a registration without a parent; its executors name it as
-theirs and live by its heartbeat."""
+"""Workers and engines: registrations with a heartbeat. An engine is a registration without a parent; its executors
+name it as theirs and live by its heartbeat."""
 
 from typing import NamedTuple
 
