@@ -1,5 +1,6 @@
 """What clients are told: progress, failures, ends; and what they may ask for meanwhile."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -16,7 +17,8 @@ from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.session import Failed, Progress
 from tidemill.model.states import BlockState, RunState
 from tidemill.server.addresses import place_of
-from tidemill.stores.state import blocks, leases
+from tidemill.stores.objects import ObjectStore
+from tidemill.stores.state import blocks, leases, workers
 from tidemill.testing.crash import wait_for
 from tidemill.testing.workers import wait_gone
 
@@ -59,8 +61,8 @@ class Watcher:
 
 
 @contextmanager
-def connected(bench: Bench, workers: int = 0) -> Iterator[Connection]:
-    with closing(Connection(place_of(bench.url), workers, [str(p) for p in __import__("sys").path])) as found:
+def connected(bench: Bench, count: int = 0) -> Iterator[Connection]:
+    with closing(Connection(place_of(bench.url), count, sys.path)) as found:
         found.welcome()
         yield found
 
@@ -71,8 +73,12 @@ def follow(connection: Connection, call: object) -> tuple[BlockState | None, Wat
     plan = build(call)  # type: ignore[arg-type]
     submission = Submission(connection, watcher)
     submission.begin(plan, 0)
-    submission.send(plan)
+    submission.send(plan, no_objects)
     return submission.wait(), watcher
+
+
+def no_objects() -> ObjectStore:
+    raise AssertionError("there is nothing to store")
 
 
 def test_progress_ends_with_the_truth(bench: Bench) -> None:
@@ -137,9 +143,7 @@ def test_a_running_workflow_is_cancelled(bench: Bench) -> None:
     assert not bench.look(leases.every)
     for gate in gates:
         gate.open(3)
-    assert bench.start("gates_after_quick", names).result() == names, (
-        "it may be run again, and reuses what was complete"
-    )
+    assert bench.start("gates_after_quick", names).result() == names, "it may be run again"
     assert len([line for line in bench.log() if line.startswith("quick")]) == 40
 
 
@@ -159,7 +163,7 @@ def test_cancelling_one_workflow_leaves_another_on_the_same_worker_alone(bench: 
 
 
 def test_what_cannot_be_done_is_refused_and_changes_nothing(bench: Bench) -> None:
-    with connected(bench) as connection:
+    with connected(bench, 1) as connection:
         with pytest.raises(UsageError, match="no command"):
             connection.ask("dance")
         with pytest.raises(NotFoundError):
@@ -180,7 +184,7 @@ def test_a_client_that_does_not_listen_holds_nobody_up(bench: Bench) -> None:
     gate.reached()
     with connected(bench) as deaf:
         deaf.send(session.Watch(bench.block().id))
-        assert bench.start("filling", 40).result() == 40 * 60_000
+        assert bench.start("filling", 40, workers=2).result() == 40 * 60_000
         gate.open()
         assert program.result() == ["a"]
     bench.quiet()
@@ -191,7 +195,7 @@ def test_detached_work_goes_on_without_its_client(bench: Bench) -> None:
     with connected(bench, 1) as connection:
         submission = Submission(connection, Watcher())
         submission.begin(plan, blocks.DETACHED)
-        submission.send(plan)
+        submission.send(plan, no_objects)
         connection.ask("cancel", blocks=[])  # answered after all that was sent before
     wait_for(lambda: bench.block().state == BlockState.COMPLETE, "the work to end")
     assert bench.block().done == 9
@@ -202,11 +206,11 @@ def test_detached_work_that_was_not_all_submitted_keeps_no_server_alive(bench: B
     with connected(bench, 1) as connection:
         submission = Submission(connection, Watcher())
         submission.begin(plan, blocks.DETACHED)
-        host = bench.look(lambda db: __import__("tidemill.stores.state.workers", fromlist=["x"]).engines(db))[0]
+        (host,) = bench.look(workers.engines)
     wait_gone([host.pid])
     with connected(bench, 1) as connection:
         submission = Submission(connection, Watcher())
         submission.begin(plan, blocks.DETACHED)
         assert submission.resumed
-        submission.send(plan)
+        submission.send(plan, no_objects)
         assert submission.wait() is BlockState.COMPLETE

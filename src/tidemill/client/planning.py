@@ -112,9 +112,12 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
         ]
         return views.Table(heads, rows, numbers=range(1, 6))
 
+    def note(self) -> str:
+        """What else there is to say."""
+        return f"\nit would go on with block {self.block}, which was interrupted" if self.block else ""
+
     def __str__(self) -> str:
-        where = f"\ncontinues block {self.block}, which was interrupted" * bool(self.block)
-        return f"{self.table()}\n{self.summary()}{where}"
+        return f"{self.table()}\n{self.summary()}{self.note()}"
 
     __repr__ = __str__
 

@@ -98,6 +98,7 @@ class _Search:
         db = self.turn.db
         while self.frontier:
             found, self.frontier = sorted(set(self.frontier)), []
+            found += self._stand_ins(found)
             consumers = {run for _, run, _ in edges.consumers(db, found)}
             self.add_runs(list(runs.get(db, sorted(consumers - self.cone.runs.keys())).values()))
             self.add_gathers(sorted({g for g, _, _ in gather_rows.containing(db, found)}))
@@ -105,6 +106,18 @@ class _Search:
                 if link.datum not in self.cone.promised and link.run not in self.cone.runs:
                     self.cone.promised[link.datum] = link.target
                     self.frontier.append(link.datum)
+
+    def _stand_ins(self, found: list[int]) -> list[int]:
+        """Data that stand in for some of these already, because what they were promised as was superseded before."""
+        newest: dict[int, int] = {}
+        wanted = {d: d for d in found}
+        while wanted:
+            succeeded = supersedes.successors(self.turn.db, sorted(wanted))
+            wanted = {new: wanted[old] for old, new in succeeded.items()}
+            newest.update({first: new for new, first in wanted.items()})
+        last = {new: first for first, new in newest.items() if new not in self.cone.promised}
+        self.cone.promised.update(last)
+        return sorted(last)
 
     def add_runs(self, rows: list[Run]) -> None:
         known = self.cone.runs
@@ -121,6 +134,8 @@ class _Search:
         if not new:
             return
         for r in new:
+            if r.id in self.cone.grown:
+                continue  # by one before it
             known[r.id] = r
             self.frontier += range(r.out, r.out + self.turn.engine.ports(r.task))
             if r.flags & flags.GREW:
@@ -223,6 +238,19 @@ def _gone(turn: Turn, ids: list[int]) -> list[data.Datum]:
 
 
 def _members(turn: Turn, gather: int) -> list[int]:
-    return [
-        row[0] for s in gather_rows.stretches(turn.db, gather) for row in gathers.span(turn, s.lo, s.n, s.step)
-    ]
+    return [row[0] for s in gather_rows.stretches(turn.db, gather) for row in gathers.span(turn, s.lo, s.n, s.step)]
+
+
+def hollow(turn: Turn, run: int) -> list[int]:
+    """Complete collections among a run's inputs with members, at any depth, that have no value any more."""
+    wanted = [datum for _, port, datum, state in edges.inputs(turn.db, [run]) if state == data.COMPLETE and port >= 0]
+    rows = [r for r in data.get(turn.db, wanted, values=False).values() if r.kind == data.GATHER]
+    return sorted({r.src or r.id for r in rows if _lacks(turn, r.src or r.id)})
+
+
+def _lacks(turn: Turn, gather: int) -> bool:
+    members = _members(turn, gather)
+    if _gone(turn, members):
+        return True
+    rows = data.get(turn.db, members, values=False).values()
+    return any(_lacks(turn, r.src or r.id) for r in rows if r.kind == data.GATHER and r.state == data.COMPLETE)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from tidemill.engine.turn import Dead, Turn
 from tidemill.model.digest import digest_all
 from tidemill.model.states import DatumState
-from tidemill.stores.state import data, gathers
+from tidemill.stores.state import data, gathers, supersedes
 from tidemill.stores.state.database import Row
 from tidemill.stores.state.gathers import STRETCH, Gather, Stretch
 
@@ -177,6 +177,8 @@ class Reopened(NamedTuple):
 def reopen(turn: Turn, pending: list[int]) -> Reopened:
     """These data, counted as ended without a value before, are pending again: count their collections anew."""
     ids = sorted({g for g, _, _ in gathers.containing(turn.db, pending)})
+    followed = supersedes.successors(turn.db, ids) if ids else {}
+    ids = [g for g in ids if g not in followed]
     if not ids:
         return Reopened([], [])
     gathers.lock(turn.db, ids)

@@ -19,10 +19,10 @@ def members(db: Database, gather: int, first: int, count: int) -> list[Input]:
     """
     ids = member_ids(db, gather, first, count)
     rows = data.get(db, ids)
-    gone = [r.id for r in rows.values() if r.state in data.GONE]
+    sources = data.get(db, [d.src for d in rows.values() if d.src and d.value is None])
+    gone = [r.id for r in (*rows.values(), *sources.values()) if r.state in data.GONE]
     if gone:
-        raise NotFoundError(f"member {gone[0]} of collection {gather} has no value any more", hint="retry the run")
-    sources = data.get(db, [d.src for d in rows.values() if d.src and d.value is None and d.kind == data.VALUE])
+        raise NotFoundError(f"datum {gone[0]} in collection {gather} has no value any more")
     return [_input(rows.get(i), sources) for i in ids]
 
 

@@ -79,6 +79,12 @@ def beat(turn: Turn, lease: float = LEASE_SECONDS) -> bool:
     return workers.beat(turn.db, turn.engine.id, now, now + lease)
 
 
+def registered(turn: Turn) -> bool:
+    """Whether this engine has not been given up by others: if it has, nobody would ever take back what it claims."""
+    me = workers.get(turn.db, turn.engine.id)
+    return me is not None and me.state in (WorkerState.REGISTERED, WorkerState.DRAINING)
+
+
 def leave(turn: Turn) -> None:
     """This engine goes: its leases are released free, its registration ends."""
     engine = turn.engine
@@ -110,7 +116,7 @@ def reap(turn: Turn, dead: list[Worker], started: set[tuple[int, int]]) -> int:
         if (run, fence) in started:
             retry.lose(turn, run, fence, worker, t, failure)
     retry.release(turn, [(r, f) for r, f, _, _ in held if (r, f) not in started])
-    workers.set_state(turn.db, [*mine, *ids], int(WorkerState.EXPIRED))
-    turn.event(Kind.ENGINE_REAPED, ids)
+    gone = workers.set_state(turn.db, [*mine, *ids], int(WorkerState.EXPIRED))
+    turn.event(Kind.ENGINE_REAPED, [i for i in ids if i in gone])
     turn.engine.adopt()
     return len(held)

@@ -1,13 +1,11 @@
 """Taking results back: invalid ones are never reused again, deleted ones lose their values. The record stays."""
 
-from tidemill.engine import reopen
+from tidemill.engine import reopen, reuse
 from tidemill.engine.turn import Turn
 from tidemill.model.errors import ConflictError, NotFoundError
 from tidemill.model.events import Kind
 from tidemill.model.states import BlockState
 from tidemill.stores.state import blocks, data, edges, runs
-
-SLICE = 5000
 
 
 def invalidate(turn: Turn, ids: list[int]) -> list[int]:
@@ -15,6 +13,8 @@ def invalidate(turn: Turn, ids: list[int]) -> list[int]:
     stay; `rerun` gives it, and what followed from it, a new generation. The runs that changed."""
     reopen.prepare(turn)
     found = sorted(runs.invalidate(turn.db, ids))
+    turn.engine.index.forget(found)
+    reuse.leaders_ended(turn, found)
     turn.event(Kind.INVALIDATED, found)
     return found
 
@@ -23,10 +23,13 @@ def delete_runs(turn: Turn, ids: list[int]) -> list[int]:
     """COMPLETE, ERROR, SKIPPED, CANCELLED or INVALID -> DELETED, and their data too; those that changed.
 
     Raises:
-        ConflictError: a run that has not ended waits for one of their data.
+        ConflictError: a run that has not ended waits for one of their data, or what they grew has not ended.
     """
     reopen.prepare(turn)
     rows = [r for r in runs.get(turn.db, ids).values() if r.state not in (runs.LIVE, runs.HELD)]
+    growing = data.runs_with_promises(turn.db, [r.id for r in rows])
+    if growing:
+        raise ConflictError(f"what run {min(growing)} grew has not ended", hint="wait until it has, or cancel it")
     made = [r.out + p for r in rows for p in range(turn.engine.ports(r.task))]
     _refuse_needed(turn, made)
     found = sorted(runs.remove(turn.db, [r.id for r in rows]))

@@ -32,6 +32,8 @@ def rerun(turn: Turn, ids: list[int]) -> dict[int, int]:
             raise ConflictError(f"run {i} has not ended", hint="cancel it first, or wait until it has")
         if rows[i].state == RunState.DELETED:
             raise ConflictError(f"run {i} was deleted")
+        if rows[i].flags & flags.SUPERSEDED:
+            raise ConflictError(f"run {i} was superseded, with the run that grew it", hint="rerun that one")
     reopen.refuse_closing(turn, {r.block for r in rows.values()})
     found = cone.find(turn, list(rows.values()), [], {}, forced=set(newest))
     return supersede.supersede(turn, found)

@@ -1,6 +1,6 @@
 """Failed and lost attempts: retried after a backoff while the task's policy allows, released free, or the end of the run."""
 
-from tidemill.engine import spread, stand
+from tidemill.engine import cone, spread, stand
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import Failed, Ready, Turn
 from tidemill.model import protocol
@@ -8,7 +8,7 @@ from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
 from tidemill.model.protocol import Failure, Outcome
 from tidemill.model.states import AttemptState, BlockState, Reason, RunState
-from tidemill.stores.state import attempts, blocks, leases, queues, runs
+from tidemill.stores.state import attempts, blocks, data, leases, queues, runs
 
 MAX_LOSSES = 5
 _FINAL = {Reason.CODE_CHANGED, Reason.BAD_INPUT}
@@ -22,6 +22,13 @@ def failed(turn: Turn, worker: int, bad: list[tuple[Outcome, Leased]]) -> None:
         failure = o.failure or Failure(int(Reason.EXCEPTION), "unknown", "no reason was given")
         rows.append((o.run, o.fence, failure.reason, _encode(failure)))
     attempts.fail(turn.db, rows)
+    hollow = {o.run for (o, _), row in zip(bad, rows, strict=True) if row[2] == Reason.BAD_INPUT and _lost_input(turn, o.run)}
+    if hollow:
+        uncharged = [(o, lease) for o, lease in bad if o.run in hollow]
+        runs.bump(turn.db, [o.run for o, _ in uncharged], [o.fence for o, _ in uncharged], [0] * len(hollow), [0] * len(hollow))
+        requeue(turn, sorted(hollow))
+        bad = [(o, lease) for o, lease in bad if o.run not in hollow]
+        rows = [row for row in rows if row[0] not in hollow]
     again: list[tuple[Outcome, Leased]] = []
     stopping = _stopping(turn, [lease.block for _, lease in bad])
     over: set[int] = set()
@@ -41,6 +48,13 @@ def failed(turn: Turn, worker: int, bad: list[tuple[Outcome, Leased]]) -> None:
         ]
         found = runs.get(turn.db, sorted(over))
         spread.finish(turn, [(found[r], RunState.ERROR, 0) for r in sorted(over)])
+
+
+def _lost_input(turn: Turn, run: int) -> bool:
+    """Whether a run failed because members of a collection have no value any more; they are made again before it starts anew."""
+    hollow = cone.hollow(turn, run)
+    data.lose(turn.db, hollow)
+    return bool(hollow)
 
 
 def _later(turn: Turn, again: list[tuple[Outcome, Leased]]) -> None:

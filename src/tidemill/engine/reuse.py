@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-from tidemill.engine import flags
+from tidemill.engine import flags, stand
 from tidemill.engine.keyindex import Source
 from tidemill.engine.turn import DONE, REUSED, Ready, Regrow, Turn
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
-from tidemill.stores.state import classes, data, memo, runs
+from tidemill.stores.state import data, memo, runs
 
 _ASIDE = RunFlag.NO_CACHE | flags.FORCED
 
@@ -44,10 +44,10 @@ def settle_known(turn: Turn, ready: list[Ready], keys: list[bytes]) -> list[Read
             following.append((r, leader))
         else:
             rest.append(r)
-    follow(turn, following)
+    moved = follow(turn, following)
     if hits:
         complete_hits(turn, _rows(turn, hits))
-    return rest
+    return [r._replace(cls=moved.get(r.id, r.cls)) for r in rest] if moved else rest
 
 
 def may_lead(turn: Turn, run: int) -> bool:
@@ -61,10 +61,12 @@ def may_lead(turn: Turn, run: int) -> bool:
     return bool(state == runs.LIVE)
 
 
-def follow(turn: Turn, following: list[tuple[Ready, int]]) -> None:
-    """Let runs wait for runs of equal key under way, each of which takes the higher priority of the two."""
+def follow(turn: Turn, following: list[tuple[Ready, int]]) -> dict[int, int]:
+    """Let runs wait for runs of equal key under way, each of which takes the higher priority of the two; the new classes of
+    those that therefore moved."""
+    moved: dict[int, int] = {}
     if not following:
-        return
+        return moved
     engine = turn.engine
     memo.follow(turn.db, [r.id for r, _ in following], [leader for _, leader in following])
     engine.follows += len(following)
@@ -76,10 +78,11 @@ def follow(turn: Turn, following: list[tuple[Ready, int]]) -> None:
         if row.cls == r.cls or not lifted:
             continue
         runs.set_class(turn.db, [leader], [r.cls])
+        moved[leader] = r.cls
         rows[leader] = row._replace(cls=r.cls)
-        if classes.drop(turn.db, [row.cls], [leader]):
-            engine.ready[row.cls] -= 1
-            turn.hot.setdefault(r.cls, []).append(leader)
+        turn.hot.setdefault(r.cls, []).extend(stand.drop_from(turn, row.cls, [leader]))
+    turn.fresh = [r._replace(cls=moved.get(r.id, r.cls)) for r in turn.fresh] if moved else turn.fresh
+    return moved
 
 
 def _rows(turn: Turn, hits: list[tuple[Ready, bytes, Source]]) -> list[Hit]:

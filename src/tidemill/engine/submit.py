@@ -210,8 +210,8 @@ class _Rows:
             edges.add(turn.db, [self.low + r for r in body.edge_run], body.edge_port, data_ids)
         self._count()
         turn.event(Kind.SUBMITTED, [self.low, self.n], note=self.place.block)
-        reuse.follow(turn, following)
-        stand.queue(turn, [(r.id, r.cls, r.flags) for r in ready])
+        moved = reuse.follow(turn, following)
+        stand.queue(turn, [(r.id, moved.get(r.id, r.cls), r.flags) for r in ready])
         if hits:
             self._complete(hits)
 

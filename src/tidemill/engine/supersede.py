@@ -21,7 +21,11 @@ from tidemill.stores.state.runs import Run
 
 CHUNK = 1000
 _HANDED_ON = RunFlag.NO_CACHE | RunFlag.EXTERNAL | RunFlag.PARTIAL | flags.SEVERAL_HUBS
-_COUNTER = {RunState.ERROR: FAILED, RunState.SKIPPED: SKIPPED, RunState.CANCELLED: CANCELLED}
+_COUNTER: dict[int, int] = {RunState.ERROR: FAILED, RunState.SKIPPED: SKIPPED, RunState.CANCELLED: CANCELLED}
+_COUNTER_OF: dict[int, int] = {
+    DatumState.ERROR: FAILED, DatumState.SKIPPED: SKIPPED, DatumState.CANCELLED: CANCELLED,
+}  # fmt: skip
+"""Where runs count by their states, and invalid ones by those of their outputs."""
 
 
 def supersede(turn: Turn, cone: Cone, *, data_map: dict[int, int] | None = None) -> dict[int, int]:
@@ -142,8 +146,9 @@ def retire(turn: Turn, cone: Cone, run_map: dict[int, int]) -> None:
         live = [r for r in rows if r.state in (runs.LIVE, runs.HELD)]
         if live:
             _end(turn, live)
+        ends = data.states(turn.db, [r.out for r in rows if r.state == RunState.INVALID and r.cause is not None])
         for r in rows:
-            what = _COUNTER.get(RunState(r.state))
+            what = _COUNTER.get(r.state, _COUNTER_OF.get(ends.get(r.out, 0)))
             if what is not None:
                 turn.change(r.block, what, -1)
                 turn.note_progress(what, [(r.block, r.task)], -1)

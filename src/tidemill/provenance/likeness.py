@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tidemill.engine.keyindex import KeyIndex
 from tidemill.model.states import RunState
-from tidemill.provenance.meaning import Meaning, Specs
+from tidemill.provenance.meaning import Meaning, Specs, meanings
 from tidemill.stores.state import blocks, history, memo, runs
 from tidemill.stores.state.blocks import Block
 from tidemill.stores.state.database import Database
@@ -53,15 +53,15 @@ class Likenesses:
         """The earlier run to compare a run with; None if the task never ran before."""
         if meaning.arrived and (same := self.with_key(meaning.key(), meaning.run.id)) is not None:
             return Likeness(same, SAME_KEY)
-        here = self._in_place(meaning.run, meaning.spec.name)
-        place = runs.get(self._db, [here]).get(here) if here is not None else None
-        if place is not None and place.args == meaning.run.args:
-            return Likeness(place.id, SAME_ARGUMENTS)
+        places = self._places(meaning)
+        equal = [p for p in places if p.run.args == meaning.run.args]
+        if equal:
+            return Likeness(equal[0].run.id, SAME_ARGUMENTS)
         other = self._other_version(meaning) or self._with_arguments(meaning)
         if other is not None:
             return Likeness(other, SAME_ARGUMENTS)
-        if place is not None:
-            return Likeness(place.id, SAME_PLACE)
+        if places:
+            return Likeness(places[0].run.id, SAME_PLACE)
         newest = history.latest(self._db, self._first(meaning.run), self._specs.versions(meaning.spec.name))
         return Likeness(newest, NEWEST) if newest is not None else None
 
@@ -114,14 +114,22 @@ class Likenesses:
         root = blocks.get(self._db, block.root) if block is not None else None
         return root.run_lo if root is not None and root.run_n else row.id
 
-    def _in_place(self, row: Run, name: str) -> int | None:
-        """The run of the same number among those of its task in the block to compare with."""
+    def _places(self, meaning: Meaning) -> list[Meaning]:
+        """The runs in the same place of earlier workflows of the same name, the most similar first."""
+        row = meaning.run
         own = history.delta_block(self._db, row.block)
-        twin = self.twin(own) if own is not None else None
-        if own is not None and own.previous is not None and (old := history.older(self._db, row.id)) is not None:
-            return old
-        if own is None or twin is None:
-            return None
+        if own is None:
+            return []
+        if own.previous is not None and (old := history.older(self._db, row.id)) is not None:
+            found = [old]
+        else:
+            twins = self._twins_of(own)
+            found = [p for t in twins if (p := self._in_place(row, meaning.spec.name, own, t)) is not None]
+        known = meanings(self._db, self._specs, found)
+        return sorted((known[p] for p in found), key=lambda then: _distance(meaning, then))
+
+    def _in_place(self, row: Run, name: str, own: Block, twin: Block) -> int | None:
+        """The run of the same number among those of its task in the block to compare with."""
         versions = self._specs.versions(name)
         number = history.number_of(self._db, own.run_lo, row.id, versions)
         return history.nth(self._db, twin.run_lo, twin.run_lo + twin.run_n, versions, number)
@@ -129,20 +137,37 @@ class Likenesses:
     def twin(self, own: Block) -> Block | None:
         """The block to compare a delta's block with."""
         if own.id not in self._twins:
-            self._twins[own.id] = self._find_twin(own)
+            self._twins[own.id] = next(iter(self._twins_of(own)), None)
         return self._twins[own.id]
 
-    def _find_twin(self, own: Block) -> Block | None:
+    def _twins_of(self, own: Block) -> list[Block]:
+        """Blocks to compare a delta's block with, the newest first, those in which nothing was done last."""
         if own.owner is None:
             found = history.earlier_blocks(self._db, own.name, own.id, BLOCKS)
-            return next((b for b in found if b.done), found[0] if found else None)
+            return sorted(found, key=lambda b: not b.done)
         owner = runs.get(self._db, [own.owner]).get(own.owner)
         if owner is None:
-            return None
+            return []
         like = self._grown_before(owner)
-        return blocks.owned_by(self._db, like) if like is not None else None
+        grown = blocks.owned_by(self._db, like) if like is not None else None
+        return [grown] if grown is not None else []
 
     def _grown_before(self, owner: Run) -> int | None:
         """The earlier run that grew what this one grew: of the same key if there is one, else in the same place."""
         same = self.with_key(bytes(owner.key), owner.id) if owner.state == RunState.COMPLETE else None
-        return same if same is not None else self._in_place(owner, self._specs.of(owner.task).name)
+        own = history.delta_block(self._db, owner.block) if same is None else None
+        twin = self.twin(own) if own is not None else None
+        if own is None or twin is None:
+            return same
+        return self._in_place(owner, self._specs.of(owner.task).name, own, twin)
+
+
+def _distance(now: Meaning, then: Meaning) -> int:
+    """How much differs."""
+    parts = now.spec.digest != then.spec.digest
+    ports = sum(then.arguments.get(p) != piece for p, piece in now.arguments.items())
+    inputs = sum(
+        k.digest is not None and (n not in then.inputs or then.inputs[n].digest != k.digest)
+        for n, k in now.inputs.items()
+    )
+    return parts + ports + inputs

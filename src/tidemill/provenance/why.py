@@ -91,7 +91,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def _lines(self) -> Iterator[str]:
-        yield f"{self.task} {self.run} is {self.state}: {self.text}"
+        yield f"{self.task} {self.run} ({self.state}): {self.text}"
         if self.changes:
             yield f"what changed since {self.like} ({self.how}):"
             yield from _tree(self.changes, "  ")

@@ -251,6 +251,8 @@ class Host:
 
     def _decide(self, turn: Turn, found: Round) -> Turn:
         found.begin()
+        if not self.engine.alone and not reclaim.registered(turn):
+            raise self._given_up()
         if self._hungry():
             self.engine.refresh_ready()
         for slot, outcomes in found.outcomes:
@@ -413,14 +415,17 @@ class Host:
     def _beat(self) -> None:
         """Extend the registration; with several engines, take over from those that are gone and see what they did."""
         if not self.engine.transact(lambda turn: reclaim.beat(turn, self._lease)):
-            raise EngineLostError(
-                "this engine was not heard of for so long that another one took over its work",
-                hint="run the same command again: it carries on where it was",
-            )
+            raise self._given_up()
         if self.unreaped or not self.engine.alone:
             self.unreaped = takeover.take_over(self.engine, self.store)
         if not self.engine.alone:
             self._look_around()
+
+    def _given_up(self) -> EngineLostError:
+        return EngineLostError(
+            f"this engine was not heard of for {self._lease:g} s, so another one took over its work",
+            hint="run the same command again: it carries on where it was",
+        )
 
     def _look_around(self) -> None:
         """What other engines did: blocks that they closed or suspended, leases that they voided."""

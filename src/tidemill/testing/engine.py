@@ -14,6 +14,7 @@ from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import delta
 from tidemill.model.digest import digest
+from tidemill.model.errors import NotFoundError
 from tidemill.model.protocol import Claimed, Failure, Input, Out, Outcome
 from tidemill.model.states import AttemptState, BlockState, DatumState, Reason, RunView
 from tidemill.stores.state import blocks, data, runs, supersedes
@@ -166,9 +167,12 @@ class EngineDriver:
     def execute(self, claimed: Claimed) -> Outcome | None:
         """What the worker makes of a run; None if it died of it."""
         task = self.tasks[self.engine.spec(self.engine.db, claimed.task).name]
-        args = arguments(claimed.args, [self._input(i) for i in claimed.inputs])
-        self.log.append((task.name, args))
         now = self.clock.now
+        try:
+            args = arguments(claimed.args, [self._input(i) for i in claimed.inputs])
+        except NotFoundError as problem:
+            return self._failed(claimed, Reason.BAD_INPUT, problem)
+        self.log.append((task.name, args))
         try:
             value = task.function(*args)
         except Crash as problem:
@@ -177,14 +181,18 @@ class EngineDriver:
                 self._lose(turn, claimed, failure)
             return None
         except Exception as problem:  # noqa: BLE001  whatever user code raises
-            failure = Failure(int(Reason.EXCEPTION), type(problem).__name__, str(problem))
-            return Outcome(claimed.run, claimed.fence, int(AttemptState.ERROR), [], now, now, failure=failure)
+            return self._failed(claimed, Reason.EXCEPTION, problem)
         done = int(AttemptState.COMPLETE)
         if isinstance(value, Graph):
             return Outcome(claimed.run, claimed.fence, done, [], now, now, growth=delta.encode(value.growth()))
         values = value if task.outputs != 1 else [value]
         outs = [Out(body := _pack(v), digest(body), len(body)) for v in values]
         return Outcome(claimed.run, claimed.fence, done, outs, now, now)
+
+    def _failed(self, claimed: Claimed, reason: Reason, problem: Exception) -> Outcome:
+        failure = Failure(int(reason), type(problem).__name__, str(problem))
+        now = self.clock.now
+        return Outcome(claimed.run, claimed.fence, int(AttemptState.ERROR), [], now, now, failure=failure)
 
     def _lose(self, turn: Turn, claimed: Claimed, failure: Failure) -> None:
         started = (claimed.run, claimed.fence, self.clock.now)
@@ -252,11 +260,17 @@ class EngineDriver:
             return DatumState(data.states(self.engine.db, [newest]).get(newest, 0))
 
     def value(self, datum: int) -> Any:
-        """The value of a complete datum in its newest generation."""
+        """The value of a complete datum in its newest generation.
+
+        Raises:
+            NotFoundError: it was there once.
+        """
         with self.engine.db.transaction(write=False):
             newest = supersedes.newest(self.engine.db, datum)
             row = data.get(self.engine.db, [newest])[newest]
             source = data.get(self.engine.db, [row.src])[row.src] if row.src else row
+        if row.state in data.GONE or source.state in data.GONE:
+            raise NotFoundError(f"datum {datum} has no value any more")
         assert row.state == DatumState.COMPLETE, f"datum {datum} is {DatumState(row.state).name}"
         if row.kind == data.GATHER:
             return self._input(Input(None, row.digest or b"", row.size, row.src or row.id))

@@ -377,8 +377,9 @@ class CollectSuite(_Suite):
         everything = digests(store)
         later = time.time() + 7200 + store.fresh_s
 
-        young = collect(store, live, dirs=[directory], grace_s=3600, now=time.time())
-        assert (young.count, young.young, young.lost) == (0, 2, ())
+        for dry_run in (True, False):
+            young = collect(store, live, dirs=[directory], grace_s=3600, now=time.time(), dry_run=dry_run)
+            assert (young.count, young.young, young.lost) == (0, 2, ())
         tried = collect(store, set(live).intersection, dirs=[directory], grace_s=3600, now=later, dry_run=True)
         assert digests(store) == everything
         done = collect(store, set(live).intersection, dirs=[directory], grace_s=3600, now=later)

@@ -39,8 +39,12 @@ def interrupted() -> Iterator[bytes]:
     stop(b"stopped")
 
 
+action = sys.argv[3]
 store = open_objects(base / "objects")
 store.put(b"there before")
+name = store.put(data) if action in ("get_file", "delete") else b""
+if action == "get_dir":
+    name, _ = store.put_dir(base / "source")
 actions: dict[str, Callable[[], object]] = {
     "put": lambda: store.put(data),
     "put_many": lambda: store.put_many([b"small", data]),
@@ -53,14 +57,8 @@ actions: dict[str, Callable[[], object]] = {
     "get_dir": lambda: store.get_dir(name, base / "target"),
     "delete": lambda: store.delete([name]),
 }
-action = actions[sys.argv[3]]
-name = b""
-if sys.argv[3] in ("get_file", "delete"):
-    name = store.put(data)
-elif sys.argv[3] == "get_dir":
-    name, _ = store.put_dir(base / "source")
 sys.addaudithook(hook)
 left = LEFT
-action()
+actions[action]()
 left = 0
 stop(b"done")

@@ -8,7 +8,6 @@ equal manifests.
 """
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -216,7 +215,7 @@ def get_dir(store: ObjectStore, digest: Digest, path: Path, link: bool = False) 
     above, name = os.path.split(target)
     if not os.path.isdir(above):
         raise NotFoundError(f"there is no directory {above} to put {name} into")
-    temp = os.path.join(above, f".{name[:200]}.{secrets.token_hex(8)}")
+    temp = os.path.join(above, f".{name[:200]}.{os.urandom(8).hex()}")
     with writing(above):
         os.mkdir(temp)
         try:

@@ -68,7 +68,8 @@ def sqlite_failure(error: sqlite3.Error, place: str) -> StoreError:
     extended = getattr(error, "sqlite_errorcode", 0)
     code = extended & 0xFF
     if code in _SQLITE_NO_ROOM:
-        return StoreFullError(f"cannot write to {place}: {error}", hint=_SQLITE_NO_ROOM[code])
+        verb = "open" if code == sqlite3.SQLITE_CANTOPEN else "write to"
+        return StoreFullError(f"cannot {verb} {place}: {error}", hint=_SQLITE_NO_ROOM[code])
     if extended in _SQLITE_REFUSED:
         return StoreFullError(
             f"cannot write to {place}: {error}",

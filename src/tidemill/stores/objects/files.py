@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import secrets
 import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -56,7 +55,7 @@ class Temp:
     """
 
     def __init__(self, directory: str) -> None:
-        self.path = os.path.join(directory, secrets.token_hex(16))
+        self.path = os.path.join(directory, os.urandom(16).hex())
         self.fd = -1
         self._directory = directory
 
@@ -205,7 +204,7 @@ def new_file(path: Path, mode: int = 0o644, durable: bool = False) -> Iterator[i
     directory, name = os.path.split(target)
     if os.path.isdir(target):
         raise UsageError(f"{target} is a directory; give the name of a file in it")
-    temp = os.path.join(directory, f".{name[:200]}.{secrets.token_hex(8)}")
+    temp = os.path.join(directory, f".{name[:200]}.{os.urandom(8).hex()}")
     with writing(target):
         try:
             fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -312,7 +311,7 @@ def clone(source: int, target: int) -> bool:
 def symlink(stored: str, path: Path) -> None:
     """Put a symbolic link to `stored` at `path`, replacing a file that is there."""
     directory, name = os.path.split(os.path.abspath(path))
-    temp = os.path.join(directory, f".{name[:200]}.{secrets.token_hex(8)}")
+    temp = os.path.join(directory, f".{name[:200]}.{os.urandom(8).hex()}")
     with writing(directory):
         os.symlink(stored, temp)
         try:

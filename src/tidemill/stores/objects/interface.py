@@ -78,7 +78,7 @@ class ObjectStore(Protocol):
 
         Raises:
             NotFoundError: if there is no file at `path`.
-            UsageError: if it is not a regular file or may not be read.
+            UsageError: if it is not a regular file, may not be read, or changed while it was sent to a server.
         """
         ...
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import psycopg
 
 CHANNEL = "tidemill_ready"
+IDLE_MS = 30_000
+"""An engine that is stopped inside a transaction holds up all others; after so long the server ends its session."""
 _CONTENTION = ("40001", "40P01", "55P03")
 """SQL states of transactions that met another one and may simply be tried again."""
 
@@ -48,6 +50,8 @@ class PostgresDatabase(Database):
         except psycopg.ProgrammingError as error:
             raise ConfigError(f"not a PostgreSQL address: {self.url} ({str(error).strip()})") from error
         self._connection.read_only = read_only
+        if not read_only:
+            self._connection.execute(f"set idle_in_transaction_session_timeout = {IDLE_MS}")
         self._connection.prepare_threshold = 2
         self._cursor = self._connection.cursor(binary=True)
 

@@ -22,6 +22,9 @@ _ENGINES = Statement(
     "select id, parent, state, name, host, boot, space, pid, start, seen, deadline from worker "
     "where parent is null and state in (0, 1) order by id"
 )
+_GET = Statement(
+    "select id, parent, state, name, host, boot, space, pid, start, seen, deadline from worker where id = ?"
+)
 _CHILDREN = Statement(
     "select id, parent, state, name, host, boot, space, pid, start, seen, deadline from worker "
     "where parent in (select value from {ids}) and state in (0, 1) order by id"
@@ -58,6 +61,12 @@ def beat(db: Database, worker: int, now: float, deadline: float) -> bool:
 def set_state(db: Database, ids: list[int], state: int) -> list[int]:
     """To DRAINING, EXPIRED or GONE; those that changed."""
     return [r[0] for r in db.rows(_STATE[WorkerState(state)], db.ids(ids))]
+
+
+def get(db: Database, worker: int) -> Worker | None:
+    """A registration, whatever became of it."""
+    row = db.one(_GET, worker)
+    return Worker._make(row) if row else None
 
 
 def engines(db: Database) -> list[Worker]:

@@ -1,0 +1,121 @@
+"""Commands that change what is stored: `cancel`, `hold`, `unhold`, `rerun`, `priority`, `invalidate`, `gc`."""
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from tidemill.cli import output
+from tidemill.cli.options import Ids, Json, Objects, RunIds, StorePath, open_store, seconds
+from tidemill.client import following
+from tidemill.client.store import Store
+from tidemill.model.errors import UsageError
+from tidemill.model.ids import parse, run_id
+from tidemill.provenance.find import find_block, find_run
+from tidemill.stores.state import lineage
+
+
+def cancel(ids: Ids, /, *, store: StorePath = None, json: Json = False) -> None:
+    """End what has not ended: what waits never starts, what runs is stopped. Results that are there stay."""
+    with open_store(store) as found:
+        blocks, runs = _split(found, ids)
+        answer = following.cancel(found, blocks, runs)
+        _tell(answer, json=json, text=f"cancelled {_words(blocks, runs)}")
+
+
+def hold(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> None:
+    """Keep runs that have not started from starting, until `unhold`."""
+    _for_runs("hold", "held", ids, store, json=json)
+
+
+def unhold(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> None:
+    """Let held runs go on."""
+    _for_runs("unhold", "let go", ids, store, json=json)
+
+
+def invalidate(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> None:
+    """Never reuse the results of these runs again. The results stay; `rerun` replaces them."""
+    _for_runs("invalidate", "marked invalid", ids, store, json=json)
+
+
+def rerun(ids: Ids, /, *, store: StorePath = None, json: Json = False) -> None:
+    """Execute ended runs again, whatever is known, and what follows from them where their results differ.
+
+    Nothing is overwritten: the new runs stand in for the old ones. `tidemill resume BLOCK` works on them.
+    """
+    with open_store(store) as found:
+        blocks, runs = _split(found, ids)
+        answer: Any = found.command("rerun", blocks=blocks, runs=runs)
+        pairs = answer["runs"]
+        roots = sorted({find_block(found.db, b).root for b in blocks} | {_root(found, r) for r in runs})
+        go_on = "; ".join(f"tidemill resume {b}" for b in roots)
+        _tell(answer, json=json, text=f"{len(pairs):,} new runs; to execute them: {go_on}")
+
+
+def priority(
+    ids: Ids,
+    /,
+    *,
+    priority: Annotated[int | None, Parameter(name="--priority", help="Higher ones start first.")] = None,
+    weight: Annotated[float | None, Parameter(name="--weight", help="The share among equal priorities.")] = None,
+    store: StorePath = None,
+    json: Json = False,
+) -> None:
+    """Start some runs before others."""
+    if priority is None and weight is None:
+        raise UsageError("say what to change", hint="--priority N or --weight X")
+    with open_store(store) as found:
+        blocks, runs = _split(found, ids)
+        answer: Any = found.command("priority", blocks=blocks, runs=runs, priority=priority, weight=weight)
+        _tell(answer, json=json, text=f"changed {answer['runs']:,} runs")
+
+
+def gc(
+    *,
+    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], negative="", help="Only say what would go.")] = False,
+    grace: Annotated[str, Parameter(help="Keep what is younger: 30m, 12h, 7d, ….")] = "1d",
+    store: StorePath = None,
+    objects: Objects = "",
+    json: Json = False,
+) -> None:
+    """Delete stored bytes that no result and no argument names, and directories that failed runs left behind."""
+    with open_store(store, objects) as found:
+        output.emit(found.gc(grace=seconds(grace), dry_run=dry_run), as_json=json)
+
+
+# ------------------------------------------------------------------------------------------------------------- helpers
+
+
+def _split(store: Store, ids: list[str]) -> tuple[list[int], list[int]]:
+    """Blocks and runs among ids, each known to exist."""
+    blocks, runs = [], []
+    for one in ids:
+        what = parse(one, "block")
+        if what.kind == "datum":
+            raise UsageError(f"{one} is a datum; blocks and runs are wanted here")
+        if what.kind == "run":
+            runs.append(find_run(store.db, what).id)
+        else:
+            blocks.append(find_block(store.db, what.number).id)
+    return blocks, runs
+
+
+def _for_runs(command: str, done: str, ids: list[str], store: str | None, *, json: bool) -> None:
+    with open_store(store) as found:
+        runs = [find_run(found.db, parse(one, "run")).id for one in ids]
+        answer: Any = found.command(command, runs=runs)
+        heads = lineage.heads(found.db, answer["runs"])
+        names = ", ".join(run_id(heads[r].block, r) for r in answer["runs"])
+        _tell(answer, json=json, text=f"{done}: {names}" if names else f"none of these could be {done}")
+
+
+def _root(store: Store, run: int) -> int:
+    return find_block(store.db, lineage.heads(store.db, [run])[run].block).root
+
+
+def _words(blocks: list[int], runs: list[int]) -> str:
+    words = [f"block {b}" for b in blocks] + [f"{len(runs)} run{'s' * (len(runs) != 1)}"] * bool(runs)
+    return ", ".join(words)
+
+
+def _tell(answer: Any, *, json: bool, text: str) -> None:
+    output.emit(answer if json else text, as_json=json)

@@ -1,0 +1,200 @@
+"""Commands that execute: `run`, `plan`, `resume`, `retry`."""
+
+import sys
+from pprint import pformat
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from tidemill.cli import output, script
+from tidemill.cli.options import BlockId, Ids, Json, Objects, Quiet, Script, StorePath, Workers, open_store
+from tidemill.client import following, queries
+from tidemill.client.failures import FailureReport, failures
+from tidemill.client.store import Store
+from tidemill.model.errors import NotFoundError, RunError, UsageError
+from tidemill.model.ids import Id, parse
+from tidemill.model.states import BlockState
+from tidemill.provenance.find import find_block, find_run
+from tidemill.stores.state import overview
+
+WorkflowName = Annotated[str | None, Parameter(name="--workflow", help="Which workflow, if the file has several.")]
+Settings = Annotated[
+    list[str] | None,
+    Parameter(name="--set", help="A parameter of the workflow: name=value. May be given several times.", negative=""),
+]
+PAGE = 5000
+"""Runs looked up at a time."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a workflow ended, for programs.
+
+    Attributes:
+        block: its number.
+        workflow: its name.
+        state: "complete", "error", "cancelled".
+        total, done, reused, failed, skipped, cancelled: runs.
+        result: what it returned, as far as JSON can have it.
+        failures: the first ones.
+    """
+
+    block: int
+    workflow: str
+    state: str
+    total: int
+    done: int
+    reused: int
+    failed: int
+    skipped: int
+    cancelled: int
+    result: Any
+    failures: list[FailureReport]
+
+
+def run(
+    file: Script,
+    /,
+    *,
+    workflow: WorkflowName = None,
+    set_: Settings = None,
+    workers: Workers = None,
+    store: StorePath = None,
+    objects: Objects = "",
+    stop_on_failure: Annotated[
+        bool, Parameter(negative="", help="Start nothing more after the first failure.")
+    ] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Execute the workflow in a Python file, durably: interrupt it and run it again.
+
+    Results that are known already are reused. Ctrl-C once finishes what runs, twice stops at once.
+    """
+    call = script.load_call(file, workflow, set_ or [])
+    with open_store(store, objects) as found:
+        ended = following.execute(found, call, workers=workers, progress=False if quiet else None, stop=stop_on_failure)
+        return _finish(found, ended.block, ended.state, json=json)
+
+
+def plan(
+    file: Script,
+    /,
+    *,
+    workflow: WorkflowName = None,
+    set_: Settings = None,
+    store: StorePath = None,
+    json: Json = False,
+) -> None:
+    """Say what running a workflow would execute, what it would reuse, and why. Nothing is executed or stored."""
+    call = script.load_call(file, workflow, set_ or [])
+    with open_store(store) as found:
+        report = found.plan(call)
+    if json:
+        output.emit(report, as_json=True)
+    else:
+        report.table().print(sys.stdout)
+        output.emit(report.summary() + report.note(), as_json=False)
+
+
+def resume(
+    block: BlockId,
+    /,
+    *,
+    workers: Workers = None,
+    store: StorePath = None,
+    objects: Objects = "",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Go on with an interrupted workflow.
+
+    If not all of it had been submitted, run the file it came from again instead.
+    """
+    with open_store(store, objects) as found:
+        what = parse(block, "block")
+        row = find_block(found.db, _root_of(found, what))
+        state = following.follow_block(found, row.id, name=row.name, workers=workers, progress=False if quiet else None)
+        return _finish(found, row.id, state, json=json)
+
+
+def retry(
+    ids: Ids,
+    /,
+    *,
+    workers: Workers = None,
+    store: StorePath = None,
+    objects: Objects = "",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Execute failed and cancelled runs again, and then what could not run because of them."""
+    with open_store(store, objects) as found:
+        wanted = [parse(one, "block") for one in ids]
+        chosen = [run for what in wanted for run in _to_retry(found, what)]
+        if not chosen:
+            raise NotFoundError("nothing failed or was cancelled there", hint="tidemill status shows how runs ended")
+        found.command("retry", runs=chosen)
+        code = 0
+        for block in dict.fromkeys(_root_of(found, what) for what in wanted):
+            row = find_block(found.db, block)
+            state = following.follow_block(
+                found, block, name=row.name, workers=workers, progress=False if quiet else None
+            )
+            code = max(code, _finish(found, block, state, json=json))
+        return code
+
+
+def _to_retry(store: Store, what: Id) -> list[int]:
+    """The runs that a block's retry stands for: what ended badly by itself."""
+    if what.kind == "run":
+        return [find_run(store.db, what).id]
+    if what.kind != "block":
+        raise UsageError(f"{what} is a {what.kind}; a block or a run can be retried")
+    find_block(store.db, what.number)
+    chosen: list[int] = []
+    for state in ("error", "cancelled"):
+        after = 0
+        while part := overview.listed(store.db, state=state, own=True, block=what.number, after=after, limit=PAGE):
+            chosen += [r.id for r in part]
+            after = part[-1].id
+    return chosen
+
+
+def _root_of(store: Store, what: Id) -> int:
+    if what.kind == "datum":
+        raise UsageError(f"{what} is a datum; a block or a run is wanted here")
+    block = what.number if what.kind == "block" else find_run(store.db, what).block
+    return find_block(store.db, block).root
+
+
+def _finish(store: Store, block: int, state: BlockState, *, json: bool) -> int:
+    """Print what came of a workflow; the exit code."""
+    store.close()  # a new connection sees what the engine has just written
+    if not json:
+        try:
+            value = store.outcome(block, state)
+        except RunError as error:
+            return output.complain(error, 1)
+        if value is not None:
+            output.emit(value if isinstance(value, str) else pformat(value, width=100), as_json=False)
+        return 0
+    status = queries.status(store.db, store.place, store.url, block=block).blocks[0]
+    good = state is BlockState.COMPLETE
+    output.emit(
+        Outcome(
+            block=block,
+            workflow=status.name,
+            state=status.state,
+            total=status.total,
+            done=status.done,
+            reused=status.reused,
+            failed=status.failed,
+            skipped=status.skipped,
+            cancelled=status.cancelled,
+            result=output.plain(store.reader.result(block)) if good else None,
+            failures=failures(store.db, store.url, block) if state is BlockState.ERROR else [],
+        ),
+        as_json=True,
+    )
+    return 0 if good else 1

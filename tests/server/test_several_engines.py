@@ -1,0 +1,101 @@
+"""Several servers on one PostgreSQL database: shared work, and taking over from one that was killed."""
+
+import os
+import signal
+
+import pytest
+
+from tests.server.support import Bench, Program
+from tests.server.test_namespaces import elsewhere
+from tidemill.model import events as model_events
+from tidemill.model.events import Kind
+from tidemill.stores.state import blocks, events, workers
+from tidemill.stores.state.database import Database
+from tidemill.stores.state.workers import Worker
+from tidemill.testing.crash import check_store
+
+LEASE = 2.0
+
+
+@pytest.fixture
+def shared(bench: Bench, postgres_database: str) -> Bench:
+    bench.url = postgres_database
+    bench.environment = {
+        "TIDEMILL_LEASE_SECONDS": str(LEASE),
+        "XDG_DATA_HOME": str(bench.directory / "data"),
+    }
+    return bench
+
+
+def kill(bench: Bench, program: Program, engine: Worker) -> None:
+    """SIGKILL to a client and its server."""
+    program.process.kill()
+    os.kill(engine.pid, signal.SIGKILL)
+    program.ended()
+
+
+def reaped(db: Database) -> list[tuple[float, list[int]]]:
+    """When which engines were found dead."""
+    rows = events.after(db, 0)
+    return [(row[1], e.ids) for row in rows for e in model_events.decode(row[4]) if e.kind == Kind.ENGINE_REAPED]
+
+
+def test_two_programs_have_an_engine_each_and_share_what_is_equal(shared: Bench) -> None:
+    bench = shared
+    common, a, b = bench.gates(["common", "a", "b"])
+    first = bench.start("shared", "a", "common", workers=2)
+    a.reached()
+    common.reached()
+    second = bench.start("shared", "b", "common", workers=2)
+    b.reached()
+    assert len(bench.look(workers.engines)) == 2
+    for gate in (common, a, b):
+        gate.open()
+    assert first.result() == ["a", "common"]
+    assert second.result() == ["b", "common"]
+    assert common.untouched()
+    bench.quiet()
+    assert not bench.look(workers.engines)
+    bench.look(check_store)
+
+
+def test_a_shared_workflow_is_finished_by_both(shared: Bench) -> None:
+    bench = shared
+    programs = [bench.start("filling", 60, workers=1) for _ in range(2)]
+    assert [p.result() for p in programs] == [60 * 60_000] * 2
+    assert len(bench.look(blocks.roots)) == 1
+    assert len(bench.log()) == 60, "something was executed twice"
+    bench.look(check_store)
+    bench.quiet()
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_when_one_is_killed_the_other_takes_over_after_the_deadline(shared: Bench, where: str) -> None:
+    """The one that dies is on this machine, or cannot be seen from here."""
+    bench = shared
+    names = ["a", "b", "c"]
+    gates = bench.gates(names)
+    first = bench.start("gates", names, prefix=elsewhere() if where == "elsewhere" else ())
+    gates[0].reached()
+    (engine,) = bench.look(workers.engines)
+    second = bench.start("gates", names)
+    gates[1].reached()
+    if where == "here":
+        kill(bench, first, engine)
+    else:
+        first.process.send_signal(signal.SIGKILL)
+        first.ended()
+    gates[1].open()
+    gates[2].reached()
+    gates[2].open()
+    gates[0].reached()
+    (entry,) = bench.look(reaped)
+    assert entry[1] == [engine.id]
+    died = bench.look(lambda db: workers.get(db, engine.id))
+    assert entry[0] > died.deadline - 0.5, "its deadline had not come"
+    gates[0].open()
+    assert second.result() == names
+    assert bench.log().count("gated a") == 2
+    assert bench.run("a").losses == 0
+    bench.quiet()
+    bench.look(check_store)
