@@ -1,6 +1,12 @@
 """A store with its engine in this process: real plans, real rows, and runs executed one by one when a test says so."""
 
+import importlib
+import operator
+import shutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tidemill.engine import claim, complete, gathers_read, hubs, reclaim, submit
@@ -13,9 +19,10 @@ from tidemill.graph.plan import Plan, build
 from tidemill.model import delta
 from tidemill.model.digest import digest
 from tidemill.model.protocol import Claimed, Failure, Input, Out, Outcome
+from tidemill.model.spec import TaskSpec
 from tidemill.model.states import AttemptState, Reason
 from tidemill.model.values import decode, encode
-from tidemill.stores.state import blocks
+from tidemill.stores.state import blocks, data
 from tidemill.stores.state.open import open_database
 from tidemill.stores.state.workers import Worker
 from tidemill.workers.execute import spread
@@ -106,11 +113,14 @@ class Lab:
         found = blocks.result_of(submitted, row.out_lo)
         assert found is not None
         template, refs = found
-        return decode(template, [self._value(gathers_read._input(self._datum(r), {})) for r in refs])
+        return decode(template, [self._value(self._datum(r)) for r in refs])
 
-    def _datum(self, datum: int) -> Any:
-        with self.engine.turn() as turn:
-            return gathers_read.data.get(turn.db, [datum])[datum]
+    def _datum(self, datum: int) -> Input:
+        row = data.get(self.db, [datum])[datum]
+        if row.kind == data.GATHER:
+            return Input(None, row.digest or b"", row.size, row.src or row.id)
+        source = data.get(self.db, [row.src])[row.src] if row.src else row
+        return Input(source.value, source.digest or b"", source.size)
 
     def _value(self, found: Input) -> Any:
         if found.gather:
@@ -124,7 +134,7 @@ class Lab:
             if spec.kind == "builtin":
                 return self._good(claimed, [args[0]], b"")
             self._growing.install()
-            value = caller(self._functions[spec.digest], spec)(args)
+            value = caller(self._function(spec), spec)(args)
             grown = grow(value, self._growing, spec)
         except Exception as error:  # noqa: BLE001 — whatever a test's function raises
             self._growing.reset()
@@ -137,7 +147,43 @@ class Lab:
         values = spread(spec, value) if len(spec.outputs) != 1 else [value]
         return self._good(claimed, values, b"")
 
+    def _function(self, spec: TaskSpec) -> Callable[..., Any]:
+        """The function of a task of some plan, or one that a run called."""
+        if spec.digest not in self._functions:
+            assert spec.python is not None
+            found = operator.attrgetter(spec.python.qualname)(sys.modules[spec.python.module])
+            self._functions[spec.digest] = found.fn
+        return self._functions[spec.digest]
+
     def _good(self, claimed: Claimed, values: list[Any], growth: bytes) -> Outcome:
         outs = [Out(e, digest(e), len(e)) for e in map(encode, values)]
         state = int(AttemptState.COMPLETE)
         return Outcome(claimed.run, claimed.fence, state, outs, 10.0, 10.5, 0.4, 1 << 20, growth=growth)
+
+
+class Project:
+    """A module that changes: each `load` is its next version, imported afresh under the same name.
+
+    Args:
+        folder: where it is; on `sys.path` as long as the test wants it.
+        name: of the module; a test's own.
+        source: its text, with `$name` for what the versions differ in.
+        values: what stands for these at first.
+    """
+
+    def __init__(self, folder: Path, name: str, source: str, **values: object) -> None:
+        self._folder = folder
+        self._name = name
+        self._source = source
+        self._values = values
+
+    def load(self, **values: object) -> ModuleType:
+        """The version with these values in place of the first ones."""
+        text = self._source
+        for key, value in {**self._values, **values}.items():
+            text = text.replace(f"${key}", str(value))
+        (self._folder / f"{self._name}.py").write_text(text, encoding="utf-8")
+        shutil.rmtree(self._folder / "__pycache__", ignore_errors=True)
+        sys.modules.pop(self._name, None)
+        importlib.invalidate_caches()
+        return importlib.import_module(self._name)

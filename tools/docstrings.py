@@ -113,6 +113,13 @@ def signatures(thing: Callable[..., Any]) -> list[str]:
     return [_call(node_of(f)) for f in (overloads if 0 < len(overloads) <= 2 else [thing])]
 
 
+def call_of(name: str, function: Callable[..., Any]) -> str:
+    """How something called `name` is called, given the function that is executed then."""
+    node = node_of(function)
+    node.name, node.returns = name, None
+    return _call(node)
+
+
 def node_of(function: Callable[..., Any]) -> ast.FunctionDef:
     """The definition of a function."""
     node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]

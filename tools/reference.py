@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import inspect
+import re
 import sqlite3
 import sys
 import tempfile
@@ -14,10 +15,12 @@ import msgspec
 
 import tidemill
 from tidemill import cli
+from tidemill.client import details, failures, garbage, logs, planning, queries
 from tidemill.model import errors, protocol, session, spec, states, values
+from tidemill.provenance import picture, why
 from tidemill.stores.state.open import FILE, open_database
 from tools import pages
-from tools.docstrings import fields_of, markdown, node_of, signatures
+from tools.docstrings import call_of, fields_of, markdown, node_of, signatures
 
 SOURCE = Path(tidemill.__file__).parent
 
@@ -29,6 +32,15 @@ GROUPS = {
     "values": "tidemill.model.values",
 }
 """Part of the page -> the package whose public names it describes."""
+
+
+INTERNAL = {
+    "Plan": {"chunks"},
+    "Store": {"command", "connect", "db", "objects"},
+    "Task": {"call", "mapping", "output_names", "output_types", "signature"},
+    "Workflow": {"signature"},
+}
+"""Members of public classes that are there for other rooms."""
 
 
 def public(package: str) -> list[str]:
@@ -46,13 +58,17 @@ def _module(thing: Any) -> str:
 
 def group(package: str) -> str:
     """Everything public of a package."""
-    return "\n\n".join(_described(f"tm.{name}", getattr(tidemill, name)) for name in public(package))
+    return "\n\n".join(_described(name, getattr(tidemill, name)) for name in public(package))
 
 
 def _described(name: str, thing: Any) -> str:
-    if inspect.isclass(thing):
-        return "\n\n".join([f"## {name}", markdown(thing.__doc__ or ""), *_members(name.removeprefix("tm."), thing)])
-    return "\n\n".join([f"## {name}", _code(signatures(thing)), markdown(thing.__doc__ or "")])
+    if getattr(thing, "__name__", name) != name:
+        return f"### tm.{name}\n\nThe same as `tm.{thing.__name__}`."
+    doc = markdown(thing.__doc__ or "")
+    if not inspect.isclass(thing):
+        return "\n\n".join([f"### tm.{name}", _code(signatures(thing)), doc])
+    made = [_code([call_of(name, thing.__init__)])] if "**Args**" in doc else []
+    return "\n\n".join([f"### tm.{name}", *made, doc, *_members(name, thing)])
 
 
 def _code(lines: list[str]) -> str:
@@ -61,7 +77,7 @@ def _code(lines: list[str]) -> str:
 
 def _members(name: str, kind: type) -> Iterator[str]:
     """Methods and properties of a class, and what it inherits from another class of ours."""
-    seen: set[str] = set()
+    seen = set(INTERNAL.get(name, ()))
     for owner in kind.__mro__:
         if not owner.__module__.startswith("tidemill"):
             continue
@@ -73,7 +89,7 @@ def _members(name: str, kind: type) -> Iterator[str]:
             seen.add(member)
             plain = inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod))
             head = [_code(signatures(function))] if plain else []
-            yield "\n\n".join([f"### {name}.{member}", *head, markdown(doc)])
+            yield "\n\n".join([f"#### {name}.{member}", *head, markdown(doc)])
 
 
 def _function(value: Any) -> Any:
@@ -83,12 +99,56 @@ def _function(value: Any) -> Any:
     return value if inspect.isfunction(value) else None
 
 
+# ----------------------------------------------------------------------------------------------------------- records
+
+ANSWERS: dict[str, type[msgspec.Struct]] = {
+    "status": queries.Status,
+    "list": queries.RunList,
+    "show-run": details.RunInfo,
+    "show-block": details.BlockInfo,
+    "show-datum": details.DatumInfo,
+    "logs": logs.Log,
+    "why": why.Why,
+    "lineage": picture.Lineage,
+    "plan": planning.PlanReport,
+    "failures": failures.FailureReport,
+    "gc": garbage.Collected,
+}
+"""Part of the page -> the record with which a question is answered."""
+
+
+def record(kind: type[msgspec.Struct]) -> str:
+    """A record and those that it is made of."""
+    found = [kind]
+    for one in found:
+        for field in msgspec.structs.fields(one):
+            found += [inner for inner in _structs(field.type) if inner not in found and inner not in ANSWERS.values()]
+    return "\n\n".join(_message(one) for one in found)
+
+
+def _structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
+    if inspect.isclass(kind) and issubclass(kind, msgspec.Struct):
+        yield kind
+    for inner in get_args(kind):
+        yield from _structs(inner)
+
+
 # ------------------------------------------------------------------------------------------------------ command line
 
 
+_USAGE = re.compile(r"^### tidemill (?P<name>\S+)\n\n```console\n(?P<usage>.*)\n```\n\n.*\n", re.MULTILINE)
+
+
 def command_line() -> str:
-    """Every command, as the program describes itself."""
-    return str(cli.app.generate_docs(output_format="markdown", heading_level=2))
+    """Every command, as the program describes itself, with the docstring of its function."""
+    app = cli.app()
+    text = str(app.generate_docs(output_format="markdown", heading_level=2))
+
+    def describe(found: re.Match[str]) -> str:
+        doc = markdown(inspect.getdoc(app[found["name"]].default_command) or "")
+        return f"### tidemill {found['name']}\n\n{_code([found['usage']])}\n\n{doc}\n"
+
+    return _USAGE.sub(describe, text[text.index("**Run**") :])
 
 
 # ------------------------------------------------------------------------------------------------------------ errors
@@ -129,7 +189,10 @@ def reasons() -> str:
 # ----------------------------------------------------------------------------------------------- environment variables
 
 VARIABLES = {
+    "TIDEMILL_LEASE_SECONDS": "where several engines serve a store (PostgreSQL): seconds after which an engine that is "
+    "not heard of is given up, and another one takes over what it had; 60",
     "TIDEMILL_STORE": "the store used where none is named: a directory, or `postgresql://…`; without it, `.tidemill`",
+    "TIDEMILL_TRACE": "a file into which the engine writes how long every transaction and statement took, as JSON",
 }
 """What each variable means. Exactly those that the source reads: see `environment`."""
 
@@ -142,6 +205,8 @@ def environment() -> str:
     """
     found = set()
     for path in SOURCE.rglob("*.py"):
+        if SOURCE / "testing" in path.parents:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("TIDEMILL_"):
                 found.add(node.value)
@@ -260,6 +325,7 @@ def definitions() -> str:
 
 PAGES: dict[str, pages.Parts] = {
     "reference/api.md": {name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
+    "reference/records.md": {name: (lambda kind=kind: record(kind)) for name, kind in ANSWERS.items()},  # type: ignore[misc]
     "reference/command-line.md": {"commands": command_line},
     "reference/errors.md": {"tree": error_tree, "classes": error_classes, "reasons": reasons},
     "reference/environment.md": {"variables": environment},

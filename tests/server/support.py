@@ -148,9 +148,10 @@ class Bench:
         with closing(open_database(self.url, read_only=True)) as db:
             return what(db)
 
-    def states(self, task: str = "") -> dict[str, RunState]:
+    def states(self) -> dict[str, RunState]:
         """State of each run by its first argument."""
-        return self.look(lambda db: {str(first(r)): RunState(r.state) for r in every_run(db)})
+        found: dict[str, RunState] = self.look(lambda db: {str(first(r)): RunState(r.state) for r in every_run(db)})
+        return found
 
     def run(self, name: object) -> runs.Run:
         """The last run with this first argument."""

@@ -70,7 +70,7 @@ def connected(bench: Bench, count: int = 0) -> Iterator[Connection]:
 def follow(connection: Connection, call: object) -> tuple[BlockState | None, Watcher]:
     """Run a call to its end."""
     watcher = Watcher()
-    plan = build(call)  # type: ignore[arg-type]
+    plan = build(call)
     submission = Submission(connection, watcher)
     submission.begin(plan, 0)
     submission.send(plan, no_objects)

@@ -35,7 +35,8 @@ def second_engine(bench: Bench) -> session.ToClient:
         frames = Channel(ours).wait()
     assert process.wait(60) == 0
     assert frames is not None
-    return session.decode_to_client(frames[0])
+    found: session.ToClient = session.decode_to_client(frames[0])
+    return found
 
 
 def test_an_engine_outside_never_takes_the_work_of_a_living_one_inside(bench: Bench) -> None:

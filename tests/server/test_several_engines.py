@@ -40,7 +40,7 @@ def reaped(db: Database) -> list[tuple[float, list[int]]]:
     return [(row[1], e.ids) for row in rows for e in model_events.decode(row[4]) if e.kind == Kind.ENGINE_REAPED]
 
 
-def test_two_programs_have_an_engine_each_and_share_what_is_equal(shared: Bench) -> None:
+def test_two_programs_have_an_engine_each(shared: Bench) -> None:
     bench = shared
     common, a, b = bench.gates(["common", "a", "b"])
     first = bench.start("shared", "a", "common", workers=2)
@@ -50,10 +50,9 @@ def test_two_programs_have_an_engine_each_and_share_what_is_equal(shared: Bench)
     b.reached()
     assert len(bench.look(workers.engines)) == 2
     for gate in (common, a, b):
-        gate.open()
+        gate.open(2)
     assert first.result() == ["a", "common"]
     assert second.result() == ["b", "common"]
-    assert common.untouched()
     bench.quiet()
     assert not bench.look(workers.engines)
     bench.look(check_store)

@@ -1,5 +1,7 @@
 """Several runs share the machine: processors, priorities."""
 
+from typing import Any
+
 import pytest
 
 from tests.server.support import Bench
@@ -27,8 +29,8 @@ def overlaps(log: list[str]) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("cpus", [ALL, ALL * 8])
 def test_a_run_that_needs_the_whole_machine_never_overlaps_others(bench: Bench, cpus: float) -> None:
-    small = [[f"small {i}", 0.02, 1 / 2, 0] for i in range(24)]
-    large = [[f"large {i}", 0.02, cpus, 0] for i in range(3)]
+    small: list[list[Any]] = [[f"small {i}", 0.02, 1 / 2, 0] for i in range(24)]
+    large: list[list[Any]] = [[f"large {i}", 0.02, cpus, 0] for i in range(3)]
     runs = [*small[:12], large[0], *small[12:], *large[1:]]
     assert bench.start("sizes", runs, workers=ALL).result() == [r[0] for r in runs]
     found = overlaps(bench.log())

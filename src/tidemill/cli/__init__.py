@@ -24,6 +24,7 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
         ("plan", "running:plan", "Say what would run, what is reused, and why."),
         ("resume", "running:resume", "Go on with an interrupted workflow."),
         ("retry", "running:retry", "Execute failed and cancelled runs again."),
+        ("rerun", "running:rerun", "Execute ended runs again, and what follows from them."),
         ("debug", "debugging:debug", "Run one step alone, in this terminal."),
     ],
     "Look": [
@@ -38,7 +39,6 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
         ("cancel", "changing:cancel", "End what has not ended."),
         ("hold", "changing:hold", "Keep runs from starting."),
         ("unhold", "changing:unhold", "Let held runs go on."),
-        ("rerun", "changing:rerun", "Execute ended runs again, and what follows from them."),
         ("priority", "changing:priority", "Start some runs before others."),
         ("invalidate", "changing:invalidate", "Never reuse the results of runs again."),
         ("gc", "changing:gc", "Delete stored bytes that nothing needs."),

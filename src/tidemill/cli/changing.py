@@ -1,15 +1,18 @@
-"""Commands that change what is stored: `cancel`, `hold`, `unhold`, `rerun`, `priority`, `invalidate`, `gc`."""
+"""Commands that change what is stored: `cancel`, `hold`, `unhold`, `priority`, `invalidate`, `gc`."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from tidemill.cli import output
+from tidemill.cli.named import split
 from tidemill.cli.options import Ids, Json, Objects, RunIds, StorePath, open_store, seconds
 from tidemill.client import following
 from tidemill.client.store import Store
 from tidemill.model.errors import UsageError
 from tidemill.model.ids import parse, run_id
+from tidemill.model.states import BlockState
 from tidemill.provenance.find import find_block, find_run
 from tidemill.stores.state import lineage
 
@@ -17,9 +20,9 @@ from tidemill.stores.state import lineage
 def cancel(ids: Ids, /, *, store: StorePath = None, json: Json = False) -> None:
     """End what has not ended: what waits never starts, what runs is stopped. Results that are there stay."""
     with open_store(store) as found:
-        blocks, runs = _split(found, ids)
-        answer = following.cancel(found, blocks, runs)
-        _tell(answer, json=json, text=f"cancelled {_words(blocks, runs)}")
+        blocks, runs = split(found, ids)
+        answer: Any = following.cancel(found, blocks, runs)
+        _tell(answer, json=json, text="\n".join(_cancelled(found, blocks, runs, answer["runs"])))
 
 
 def hold(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> None:
@@ -37,20 +40,6 @@ def invalidate(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -
     _for_runs("invalidate", "marked invalid", ids, store, json=json)
 
 
-def rerun(ids: Ids, /, *, store: StorePath = None, json: Json = False) -> None:
-    """Execute ended runs again, whatever is known, and what follows from them where their results differ.
-
-    Nothing is overwritten: the new runs stand in for the old ones. `tidemill resume BLOCK` works on them.
-    """
-    with open_store(store) as found:
-        blocks, runs = _split(found, ids)
-        answer: Any = found.command("rerun", blocks=blocks, runs=runs)
-        pairs = answer["runs"]
-        roots = sorted({find_block(found.db, b).root for b in blocks} | {_root(found, r) for r in runs})
-        go_on = "; ".join(f"tidemill resume {b}" for b in roots)
-        _tell(answer, json=json, text=f"{len(pairs):,} new runs; to execute them: {go_on}")
-
-
 def priority(
     ids: Ids,
     /,
@@ -64,7 +53,7 @@ def priority(
     if priority is None and weight is None:
         raise UsageError("say what to change", hint="--priority N or --weight X")
     with open_store(store) as found:
-        blocks, runs = _split(found, ids)
+        blocks, runs = split(found, ids)
         answer: Any = found.command("priority", blocks=blocks, runs=runs, priority=priority, weight=weight)
         _tell(answer, json=json, text=f"changed {answer['runs']:,} runs")
 
@@ -85,20 +74,6 @@ def gc(
 # ------------------------------------------------------------------------------------------------------------- helpers
 
 
-def _split(store: Store, ids: list[str]) -> tuple[list[int], list[int]]:
-    """Blocks and runs among ids, each known to exist."""
-    blocks, runs = [], []
-    for one in ids:
-        what = parse(one, "block")
-        if what.kind == "datum":
-            raise UsageError(f"{one} is a datum; blocks and runs are wanted here")
-        if what.kind == "run":
-            runs.append(find_run(store.db, what).id)
-        else:
-            blocks.append(find_block(store.db, what.number).id)
-    return blocks, runs
-
-
 def _for_runs(command: str, done: str, ids: list[str], store: str | None, *, json: bool) -> None:
     with open_store(store) as found:
         runs = [find_run(found.db, parse(one, "run")).id for one in ids]
@@ -108,13 +83,12 @@ def _for_runs(command: str, done: str, ids: list[str], store: str | None, *, jso
         _tell(answer, json=json, text=f"{done}: {names}" if names else f"none of these could be {done}")
 
 
-def _root(store: Store, run: int) -> int:
-    return find_block(store.db, lineage.heads(store.db, [run])[run].block).root
-
-
-def _words(blocks: list[int], runs: list[int]) -> str:
-    words = [f"block {b}" for b in blocks] + [f"{len(runs)} run{'s' * (len(runs) != 1)}"] * bool(runs)
-    return ", ".join(words)
+def _cancelled(store: Store, blocks: list[int], runs: list[int], count: int) -> Iterator[str]:
+    """What became of each block, and of the runs together."""
+    for block in blocks:
+        yield f"block {block} is {BlockState(find_block(store.db, block).state).name.lower()}"
+    if runs:
+        yield f"cancelled {count:,} of {len(runs):,} runs" + "; the others had ended" * (count < len(runs))
 
 
 def _tell(answer: Any, *, json: bool, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Commands that execute: `run`, `plan`, `resume`, `retry`."""
+"""Commands that execute: `run`, `plan`, `resume`, `retry`, `rerun`."""
 
 import sys
 from pprint import pformat
@@ -8,23 +8,20 @@ import msgspec
 from cyclopts import Parameter
 
 from tidemill.cli import output, script
+from tidemill.cli.named import ended_badly, roots, split
 from tidemill.cli.options import BlockId, Ids, Json, Objects, Quiet, Script, StorePath, Workers, open_store
 from tidemill.client import following, queries
 from tidemill.client.failures import FailureReport, failures
 from tidemill.client.store import Store
-from tidemill.model.errors import NotFoundError, RunError, UsageError
-from tidemill.model.ids import Id, parse
+from tidemill.model.errors import NotFoundError, RunError
 from tidemill.model.states import BlockState
-from tidemill.provenance.find import find_block, find_run
-from tidemill.stores.state import overview
+from tidemill.provenance.find import find_block
 
 WorkflowName = Annotated[str | None, Parameter(name="--workflow", help="Which workflow, if the file has several.")]
 Settings = Annotated[
     list[str] | None,
     Parameter(name="--set", help="A parameter of the workflow: name=value. May be given several times.", negative=""),
 ]
-PAGE = 5000
-"""Runs looked up at a time."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,10 +109,7 @@ def resume(
     If not all of it had been submitted, run the file it came from again instead.
     """
     with open_store(store, objects) as found:
-        what = parse(block, "block")
-        row = find_block(found.db, _root_of(found, what))
-        state = following.follow_block(found, row.id, name=row.name, workers=workers, progress=False if quiet else None)
-        return _finish(found, row.id, state, json=json)
+        return _go_on(found, roots(found, *split(found, [block])), workers, quiet=quiet, json=json)
 
 
 def retry(
@@ -130,42 +124,43 @@ def retry(
 ) -> int:
     """Execute failed and cancelled runs again, and then what could not run because of them."""
     with open_store(store, objects) as found:
-        wanted = [parse(one, "block") for one in ids]
-        chosen = [run for what in wanted for run in _to_retry(found, what)]
+        blocks, runs = split(found, ids)
+        chosen = runs + [run for block in blocks for run in ended_badly(found, block)]
         if not chosen:
             raise NotFoundError("nothing failed or was cancelled there", hint="tidemill status shows how runs ended")
         found.command("retry", runs=chosen)
-        code = 0
-        for block in dict.fromkeys(_root_of(found, what) for what in wanted):
-            row = find_block(found.db, block)
-            state = following.follow_block(
-                found, block, name=row.name, workers=workers, progress=False if quiet else None
-            )
-            code = max(code, _finish(found, block, state, json=json))
-        return code
+        return _go_on(found, roots(found, blocks, runs), workers, quiet=quiet, json=json)
 
 
-def _to_retry(store: Store, what: Id) -> list[int]:
-    """The runs that a block's retry stands for: what ended badly by itself."""
-    if what.kind == "run":
-        return [find_run(store.db, what).id]
-    if what.kind != "block":
-        raise UsageError(f"{what} is a {what.kind}; a block or a run can be retried")
-    find_block(store.db, what.number)
-    chosen: list[int] = []
-    for state in ("error", "cancelled"):
-        after = 0
-        while part := overview.listed(store.db, state=state, own=True, block=what.number, after=after, limit=PAGE):
-            chosen += [r.id for r in part]
-            after = part[-1].id
-    return chosen
+def rerun(
+    ids: Ids,
+    /,
+    *,
+    workers: Workers = None,
+    store: StorePath = None,
+    objects: Objects = "",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Execute ended runs again, whatever is known, and what follows from them where their results differ.
+
+    Nothing is overwritten: new runs stand in for the old ones.
+    """
+    with open_store(store, objects) as found:
+        blocks, runs = split(found, ids)
+        found.command("rerun", blocks=blocks, runs=runs)
+        return _go_on(found, roots(found, blocks, runs), workers, quiet=quiet, json=json)
 
 
-def _root_of(store: Store, what: Id) -> int:
-    if what.kind == "datum":
-        raise UsageError(f"{what} is a datum; a block or a run is wanted here")
-    block = what.number if what.kind == "block" else find_run(store.db, what).block
-    return find_block(store.db, block).root
+def _go_on(store: Store, blocks: list[int], workers: int | None, *, quiet: bool, json: bool) -> int:
+    """Work on workflows that were submitted before, one after the other; the exit code."""
+    code = 0
+    progress = False if quiet else None
+    for block in blocks:
+        name = find_block(store.db, block).name
+        state = following.follow_block(store, block, name=name, workers=workers, progress=progress)
+        code = max(code, _finish(store, block, state, json=json))
+    return code
 
 
 def _finish(store: Store, block: int, state: BlockState, *, json: bool) -> int:

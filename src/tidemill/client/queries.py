@@ -381,7 +381,7 @@ def _labels(piece: bytes) -> dict[int, str]:
 
 
 def _error(row: Listed, tried: Sequence[attempts.Attempt], causes: dict[int, lineage.Head]) -> str:
-    if row.cause is not None and row.cause in causes:
+    if row.cause is not None and row.cause != row.id:
         return f"because of run {run_id(causes[row.cause].block, row.cause)}"
     bodies = [a.body for a in tried if a.body]
     if row.state == RunState.ERROR and bodies:

@@ -44,6 +44,8 @@ def settle(turn: Turn) -> None:
                 spread.tell(turn, dead)
         elif turn.revive:
             revive.go_on(turn)
+        elif turn.arming:
+            revive.arm(turn)
         elif turn.stop:
             stop, turn.stop = turn.stop, []
             for block, cause in dict(stop[::-1]).items():

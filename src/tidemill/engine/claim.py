@@ -32,16 +32,14 @@ Sources = dict[int, data.Datum]
 
 def claim(turn: Turn, worker: int, room: Room) -> list[Claimed]:
     """Lease ready runs to a worker: at most what `room` allows of the class drawn first."""
-    picked = _choose(turn, room)
-    if not picked:
-        return []
-    ids: list[int] = []
-    for cls, n in picked:
-        ids += _take(turn, cls, n)
-    if not ids:
-        return []
-    rows = runs.for_claim(turn.db, ids)
-    return _lease(turn, worker, rows)
+    while picked := _choose(turn, room):
+        ids: list[int] = []
+        for cls, n in picked:
+            ids += _take(turn, cls, n)
+        # what was taken may not need to be executed after all
+        if ids and (claimed := _lease(turn, worker, runs.for_claim(turn.db, ids))):
+            return claimed
+    return []
 
 
 def _choose(turn: Turn, room: Room) -> list[tuple[int, int]]:

@@ -129,10 +129,6 @@ class _Search:
             and r.id not in known
             and r.id not in self.cone.grown
         ]
-        stopping = reopen.closing(self.turn, {r.block for r in new}) if new else set()
-        new = [r for r in new if r.block not in stopping]
-        if not new:
-            return
         for r in new:
             if r.id in self.cone.grown:
                 continue  # by one before it

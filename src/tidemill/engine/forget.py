@@ -122,7 +122,7 @@ def _wait_again(turn: Turn, rows: list[Run]) -> None:
 
 def enqueue(turn: Turn, rows: list[Run], outdated: Outdated) -> None:
     """Have runs revived soon; until then each holds its block open."""
-    known = set(turn.revive) | queues.waiting(turn.db, queues.REVIVE, [r.id for r in rows])
+    known = {*turn.revive, *turn.arming, *queues.waiting(turn.db, queues.REVIVE, [r.id for r in rows])}
     fresh = [r for r in rows if r.id not in known]
     stopping = reopen.closing(turn, {r.block for r in fresh})
     fresh = [r for r in fresh if r.block not in stopping]

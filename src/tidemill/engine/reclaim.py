@@ -46,8 +46,10 @@ def fire(turn: Turn) -> None:
 
 
 def register(turn: Turn, me: Worker, lease: float = LEASE_SECONDS) -> None:
-    """This engine joins the store; `me` names its process, its id and times are filled in here. Not heard of for `lease`
-    seconds, it counts as gone."""
+    """This engine joins the store; `me` names its process, its id and times are filled in here.
+
+    If it is not heard of for `lease` seconds, it counts as gone.
+    """
     engine = turn.engine
     engine.id = engine.reserve("worker", 1)
     now = engine.clock.monotonic()

@@ -1,5 +1,6 @@
 """Reopening: an ended block is open again, with all that it lies in, because something inside lives again or is new."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from tidemill.engine import close, control, hubs
@@ -50,12 +51,14 @@ def upwards(turn: Turn, ids: set[int]) -> dict[int, Block]:
 def closing(turn: Turn, ids: set[int]) -> set[int]:
     """Which of these blocks are being stopped, or lie in one that is."""
     found = upwards(turn, ids)
-    stopping = {b for b, row in found.items() if row.state == BlockState.CLOSING}
-    if stopping:
-        for b in sorted(found):  # a parent's id is lower than its child's
-            if found[b].parent in stopping:
-                stopping.add(b)
-    return stopping & ids
+    return {b for b in ids if any(row.state == BlockState.CLOSING for row in _line(found, b))}
+
+
+def _line(found: dict[int, Block], block: int | None) -> Iterator[Block]:
+    """A block and what it lies in, from the inside."""
+    while block is not None and block in found:
+        yield found[block]
+        block = found[block].parent
 
 
 def refuse_closing(turn: Turn, ids: set[int]) -> None:
@@ -86,6 +89,8 @@ def reopen(turn: Turn, ids: set[int]) -> Reopened:
             blocks.set_flags(turn.db, b, row.flags & ~CANCELLING)
         _sort_out(turn, row, reopened)
         _expand_rest(turn, row, reopened)
+        if any(above.state == BlockState.CLOSING for above in _line(found, b)):
+            turn.stop.append((b, None))
     turn.event(Kind.REOPENED, ended)
     for row in found.values():
         if row.parent is None and ended:

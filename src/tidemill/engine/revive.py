@@ -31,9 +31,11 @@ def retry(turn: Turn, ids: list[int]) -> list[int]:
     if not chosen:
         return []
     reopen.refuse_closing(turn, {r.block for r in chosen})
-    turn.event(Kind.RETRIED, [r.id for r in chosen])
-    revive(turn, chosen)
+    outdated = forget.Outdated()
+    forget.enqueue(turn, chosen, outdated)
+    supersede.renew(turn, outdated)
     _go_on_after_stop(turn, chosen)
+    turn.engine.settle(turn)
     return [r.id for r in chosen]
 
 
@@ -66,47 +68,47 @@ def _root_causes(turn: Turn, ids: list[int]) -> list[Run]:
     return [found[i] for i in sorted(found)]
 
 
-def revive(turn: Turn, rows: list[Run]) -> None:
-    """ERROR, SKIPPED or CANCELLED -> waiting (or ready where nothing is pending)."""
-    reopened = reopen.reopen(turn, {r.block for r in rows})
-    for r in rows:
-        what = COUNTER[RunState(r.state)]
-        turn.change(r.block, OPEN, +1)
-        turn.change(r.block, what, -1)
-        turn.note_progress(what, [(r.block, r.task)], -1)
-    outdated = forget.Outdated()
-    outdated.outs.update(reopened.complete)
-    outs = [r.out + p for r in rows for p in range(turn.engine.ports(r.task))]
-    forget.reset(turn, [*outs, *reopened.dead], outdated)
-    _arm(turn, rows)
-    supersede.renew(turn, outdated)
-
-
-def _arm(turn: Turn, rows: list[Run]) -> None:
-    """Rows of runs whose outputs are pending again: live, waiting for what has not ended."""
-    waits, hear = forget.count_pending(turn, rows)
-    bits = {r.id: r.flags & ~flags.STARTED if waits[r.id] > 0 else r.flags for r in rows}
-    changed = runs.rearm(turn.db, [r.id for r in rows], [waits[r.id] for r in rows], [bits[r.id] for r in rows])
-    assert changed == len(rows), "a run was revived that had not ended without a result"
-    turn.hear += hear
-    ready = [r.id for r in rows if waits[r.id] <= 0]
-    stand.arrived(turn, runs.fresh(turn.db, ready) if ready else [], again=True)
-
-
 def go_on(turn: Turn) -> None:
-    """Revive a slice of the queue; what is too much for one turn waits for the next."""
+    """Take a slice of the queue: the outputs of these runs are pending again, which may lengthen the queue. What is too much
+    for one turn waits for the next."""
     room = max(0, SLICE - turn.revived)
-    chosen, rest = turn.revive[:room], turn.revive[room:]
+    queue = sorted(set(turn.revive))
+    chosen, rest = queue[:room], queue[room:]
     turn.revive = []
     turn.revived += len(chosen)
     if rest:
         n = len(rest)
         queues.wake_at(turn.db, [0.0] * n, [queues.REVIVE] * n, rest)
         turn.engine.next_timer = 0.0
-    rows = list(runs.get(turn.db, chosen).values())
+    rows = [r for r in runs.get(turn.db, chosen).values() if _may_live(r)]
+    turn.arming += chosen
+    outdated = forget.Outdated()
+    forget.reset(turn, [r.out + p for r in rows for p in range(turn.engine.ports(r.task))], outdated)
+    supersede.renew(turn, outdated)
+
+
+def arm(turn: Turn) -> None:
+    """ERROR, SKIPPED or CANCELLED -> waiting (or ready where nothing is pending), once the queue is empty: so nobody is told
+    of an end that will be forgotten."""
+    ids, turn.arming = turn.arming, []
+    found = runs.get(turn.db, ids).values()
+    rows = [r for r in found if _may_live(r)]
+    for r in found:
+        if not _may_live(r):
+            turn.change(r.block, OPEN, -1)
     for r in rows:
-        turn.change(r.block, OPEN, -1)
-    again = [r for r in rows if r.state in _AGAIN and not r.flags & flags.SUPERSEDED]
-    if again:
-        turn.event(Kind.RETRIED, [r.id for r in again])
-        revive(turn, again)
+        what = COUNTER[RunState(r.state)]
+        turn.change(r.block, what, -1)
+        turn.note_progress(what, [(r.block, r.task)], -1)
+    waits, hear = forget.count_pending(turn, rows)
+    bits = {r.id: r.flags & ~flags.STARTED if waits[r.id] > 0 else r.flags for r in rows}
+    changed = runs.rearm(turn.db, [r.id for r in rows], [waits[r.id] for r in rows], [bits[r.id] for r in rows])
+    assert changed == len(rows), "a run was revived that had not ended without a result"
+    turn.event(Kind.RETRIED, [r.id for r in rows])
+    turn.hear += hear
+    ready = [r.id for r in rows if waits[r.id] <= 0]
+    stand.arrived(turn, runs.fresh(turn.db, ready) if ready else [], again=True)
+
+
+def _may_live(row: Run) -> bool:
+    return row.state in _AGAIN and not row.flags & flags.SUPERSEDED

@@ -124,7 +124,7 @@ def finish(turn: Turn, ending: list[tuple[Run, RunState, int]]) -> None:
         for port in range(turn.engine.ports(row.task)):
             buried.append((row.out + port, row.id, port, int(_DATUM_OF[state]), cause))
     bury(turn, buried)
-    _stop_on_failure(turn, [(row.block, cause) for (row, s, _), cause in zip(ending, own, strict=True) if s is RunState.ERROR])
+    _stop_on_failure(turn, [row for row, s, cause in ending if s is RunState.ERROR and cause in (0, row.id)])
     for state, kind in _KIND.items():
         chosen = [row.id for row, s, _ in ending if s is state]
         turn.event(kind, chosen, note=[c for (_, s, _), c in zip(ending, own, strict=True) if s is state])
@@ -136,12 +136,12 @@ def finish(turn: Turn, ending: list[tuple[Run, RunState, int]]) -> None:
     turn.ended += ids
 
 
-def _stop_on_failure(turn: Turn, failed: list[tuple[int, int]]) -> None:
-    """(block, root cause) of runs that failed: some workflows stop at their first failure."""
-    for block, cause in failed:
-        facts = turn.engine.facts(turn.db, block)
+def _stop_on_failure(turn: Turn, failed: list[Run]) -> None:
+    """Runs failed of themselves: some workflows stop at their first failure."""
+    for row in failed:
+        facts = turn.engine.facts(turn.db, row.block)
         if facts.options & blocks.STOP_ON_FAILURE:
-            turn.stop.append((facts.root, cause))
+            turn.stop.append((facts.root, row.id))
 
 
 def bury(turn: Turn, rows: list[tuple[int, int | None, int, int, int]]) -> None:

@@ -14,7 +14,7 @@ from tidemill.engine.submit import Layout
 from tidemill.engine.turn import CANCELLED, FAILED, OPEN, SKIPPED, Turn
 from tidemill.model.delta import Chunk, GatherSpec, Members, RunFlag
 from tidemill.model.events import Kind
-from tidemill.model.states import DatumState, RunState
+from tidemill.model.states import BlockState, DatumState, RunState
 from tidemill.stores.state import blocks, classes, data, edges, leases, memo, queues, runs, supersedes
 from tidemill.stores.state import gathers as gather_rows
 from tidemill.stores.state.runs import Run
@@ -97,6 +97,8 @@ def _open_places(turn: Turn, cone: Cone) -> dict[int, Layout]:
         span = (run_lo, len(mine), out_lo, n_out, 0, 0, above.options, turn.now)
         blocks.add(turn.db, *[[v] for v in (*head, 0, 0, 0, 0, 0, 0, 0, *span)])
         turn.change(home, OPEN, +1)
+        if row.state == BlockState.CLOSING:
+            turn.stop.append((block, None))
         tasks = sorted({r.task for r in mine})
         cls = sorted({r.cls for r in mine})
         ports = [engine.ports(t) for t in tasks]
@@ -152,6 +154,8 @@ def retire(turn: Turn, cone: Cone, run_map: dict[int, int]) -> None:
             if what is not None:
                 turn.change(r.block, what, -1)
                 turn.note_progress(what, [(r.block, r.task)], -1)
+        armed = [r for r in rows if r.id in set(turn.arming)]
+        _bury_quietly(turn, [(r.out + p, r.id, p, r.id) for r in armed for p in range(turn.engine.ports(r.task))])
         runs.set_flags(turn.db, [r.id for r in rows], [r.flags | flags.SUPERSEDED for r in rows])
         ids = [r.id for r in rows]
         turn.event(Kind.SUPERSEDED, ids, note=[run_map.get(i, 0) for i in ids])
@@ -209,8 +213,8 @@ def _insert(turn: Turn, cone: Cone, places: dict[int, Layout], numbers: Numbers)
         for at in range(0, len(mine), CHUNK):
             submit.expand(turn, place, _chunk(turn, cone, place, mine[at : at + CHUNK], numbers))
         several = [r.id for r in mine if r.flags & flags.SEVERAL_HUBS]
-        if several:
-            pairs = [(numbers.runs[run], cls) for run, cls in classes.actions(turn.db, several)]
+        pairs = [(numbers.runs[run], cls) for run, cls in classes.actions(turn.db, several)] if several else []
+        if pairs:
             classes.act(turn.db, *zip(*pairs, strict=True))
     for home, place in places.items():
         specs = [

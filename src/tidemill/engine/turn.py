@@ -74,7 +74,8 @@ class Turn:
         stop: (block, root cause) of blocks in which nothing new shall start, because something failed.
         promised: complete data that pending ones were just promised as.
         regrow: reused runs that grew, to grow again.
-        revive: runs that ended because of one that lives again; each holds its block open meanwhile.
+        revive: runs that ended without a result and are to live again; each holds its block open meanwhile.
+        arming: those of them whose outputs are pending again.
         hot: runs per class that became ready in this turn and stand in no table yet.
         counts: changes of block counters, per block [open, done, reused, failed, skipped, cancelled, total].
         closed: blocks that closed in this turn.
@@ -99,6 +100,7 @@ class Turn:
         self.regrow: list[Regrow] = []
         self.revive: list[int] = []
         self.revived = 0
+        self.arming: list[int] = []
         self.shared = False
         self.counts: dict[int, list[int]] = {}
         self.closed: list[Closed] = []

@@ -92,11 +92,12 @@ def _links(walk: Walk, chosen: Sequence[int], start: Sequence[int]) -> list[Edge
     """The ways between the chosen nodes."""
     shown = set(chosen)
     ids = [n for n in chosen if n > 0]
+    reused = walk.reused_from([n for n in start if n > 0])
     edges = [
-        *_input_edges(walk, ids),
+        *_input_edges(walk, [n for n in ids if n not in reused]),
         *_member_edges(walk, [-n for n in chosen if n < 0]),
         *(Edge(source=g, target=r, kind="grown") for r, g in lineage.growers(walk.db, ids).items()),
-        *(Edge(source=s, target=r, kind="reused") for r, s in walk.reused_from([n for n in start if n > 0]).items()),
+        *(Edge(source=s, target=r, kind="reused") for r, s in reused.items()),
     ]
     return [e for e in edges if e.source in shown and e.target in shown]
 

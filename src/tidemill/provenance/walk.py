@@ -75,24 +75,25 @@ class Walk:
     def up(self, start: Sequence[int], depth: int | None) -> list[int]:
         """What these come from, themselves first."""
         found = dict.fromkeys(start)
-        found.update(dict.fromkeys(self.reused_from(start).values()))
+        # a run that took over a result comes from the run that made it, and from nothing else
+        reused = self.reused_from(start)
+        fresh = [n for n in dict.fromkeys([*start, *reused.values()]) if n not in reused]
+        found.update(dict.fromkeys(fresh))
         if depth is None:
-            fresh = list(found)
             while fresh:
                 reached = lineage.before(self.db, fresh, order=self.order)
                 found.update(dict.fromkeys(reached))
                 fresh = [m for m in self._resolve(reached) if m not in found]
         else:
-            self._hops(found, depth, self._before)
+            self._hops(found, fresh, depth, self._before)
         return [n for n in found if -n not in self.makers]
 
     def _before(self, nodes: Sequence[int]) -> list[int]:
         reached = lineage.hop_before(self.db, nodes, order=self.order)
         return [*reached, *self._resolve(reached)]
 
-    def _hops(self, found: dict[int, None], depth: int, step: Step) -> None:
+    def _hops(self, found: dict[int, None], frontier: list[int], depth: int, step: Step) -> None:
         """Follow step by step. Data on the way count for nothing: a hop ends at runs."""
-        frontier = list(found)
         for _ in range(depth):
             reached: dict[int, None] = {}
             pending = frontier
@@ -178,7 +179,7 @@ class Walk:
         """What came from these, themselves first."""
         found = dict.fromkeys(start)
         if depth is not None:
-            self._hops(found, depth, self._after)
+            self._hops(found, list(found), depth, self._after)
             return list(found)
         fresh = list(found)
         while fresh:

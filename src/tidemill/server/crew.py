@@ -176,22 +176,23 @@ class Crew:
                 slot.draining = (time.monotonic(), slot.started())
                 slot.worker.channel.send(protocol.encode(protocol.Stop()))
 
-    def _release_rest(self, slot: Slot) -> None:
-        """Free what a draining worker has not started, once it is certain that it will not.
+    def _release_rest(self, slot: Slot) -> bool:
+        """Free what a draining worker has not started, once it is certain that it will not; whether there was any.
 
         The run under way has lasted so long that the worker looks at its socket, where the request to end waits, before
         it starts another.
         """
         if slot.draining is None or slot.killed:
-            return
+            return False
         since, started = slot.draining
         if started is None or slot.started() != started or time.monotonic() - since < SETTLED:
-            return
+            return False
         flight = self._engine.flight
         rest = [(run, flight[run].fence) for run in slot.held if run != started[0] and run in flight]
         if rest:
             self._engine.transact(lambda turn: retry.release(turn, rest, worker=slot.id))
             slot.over([run for run, _ in rest])
+        return bool(rest)
 
     def stop_now(self, hubs: set[int]) -> None:
         """End workers that hold runs of these hubs; those go back free."""
@@ -227,11 +228,12 @@ class Crew:
 
     # ------------------------------------------------------------------------------------------------- limits
 
-    def check_limits(self) -> None:
-        """End what takes longer or more memory than it declared."""
+    def check_limits(self) -> bool:
+        """End what takes longer or more memory than it declared; whether runs were freed that others may take."""
         now = time.time()
+        freed = False
         for slot in self._slots.all:
-            self._release_rest(slot)
+            freed |= self._release_rest(slot)
             started = slot.started()
             if started is None:
                 continue
@@ -242,6 +244,7 @@ class Crew:
                 self.end(slot, Ending(Reason.TIMEOUT, message, started[0]))
         for pool in self._pools:
             self._check_memory(pool)
+        return freed
 
     def _check_memory(self, pool: LocalPool) -> None:
         limits: dict[int, tuple[Slot, int, int]] = {}

@@ -73,7 +73,7 @@ class Host:
         self._dead: list[Slot] = []
         self._requests: deque[tuple[Session, session.ToServer]] = deque()
         self._listener: socket.socket | None = None
-        self._hello = False
+        self._claims = False
         self._next_beat = self._next_progress = self._next_limits = 0.0
 
     # ------------------------------------------------------------------------------------------------- clients
@@ -148,7 +148,7 @@ class Host:
 
     def _patience(self) -> float:
         """Seconds the loop may sleep."""
-        if self._inbox or self._dead or self._requests or self._reads or self._hello or self.engine.busy:
+        if self._inbox or self._dead or self._requests or self._reads or self._claims or self.engine.busy:
             return 0.0
         now = time.monotonic()
         until = [self._next_beat - now, self.engine.next_timer - self.engine.clock.monotonic(), 1.0]
@@ -181,7 +181,7 @@ class Host:
                 self._inbox.append((slot, message.outcomes))
             elif isinstance(message, Hello):
                 self.crew.came_up(slot)
-                self._hello = True
+                self._claims = True
             else:
                 self._reads.append((slot, message))
         self._watch_writes(slot.worker.channel, slot)
@@ -212,7 +212,7 @@ class Host:
 
     def _has_work(self) -> bool:
         return bool(
-            self._inbox or self._dead or self._hello or self._requests or self._reads or self.engine.busy
+            self._inbox or self._dead or self._claims or self._requests or self._reads or self.engine.busy
             or self._hungry()
         )  # fmt: skip
 
@@ -223,7 +223,7 @@ class Host:
         """One transaction, and what it tells workers and clients."""
         dead, self._dead = self._dead, []
         found = Round(self._inbox, [self.crew.ended(slot) for slot in dead], self._reads, self._take_requests())
-        self._inbox, self._reads, self._hello = [], [], False
+        self._inbox, self._reads, self._claims = [], [], False
         for slot, outcomes in found.outcomes:
             self.slots.learn(slot, outcomes)
             slot.over([o.run for o in outcomes])
@@ -405,7 +405,7 @@ class Host:
             self.board.changed.clear()
         if now >= self._next_limits:
             self._next_limits = now + LIMITS_SECONDS
-            self.crew.check_limits()
+            self._claims |= self.crew.check_limits()
         if now >= self._next_beat:
             often = BEAT_SECONDS if self.engine.alone else SHARED_BEAT_SECONDS
             self._next_beat = now + min(often, self._lease / 4)
@@ -418,6 +418,7 @@ class Host:
             raise self._given_up()
         if self.unreaped or not self.engine.alone:
             self.unreaped = takeover.take_over(self.engine, self.store)
+            self._claims = True
         if not self.engine.alone:
             self._look_around()
 

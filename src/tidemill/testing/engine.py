@@ -158,7 +158,7 @@ class EngineDriver:
         self._saw(turn)
         dropped = {run for run, worker in turn.stopped if worker == self.worker}
         self.inbox = [o for c in claimed if c.run not in dropped and (o := self.execute(c)) is not None]
-        return bool(inbox or claimed or busy)
+        return bool(inbox or claimed or busy or engine.busy)
 
     def _saw(self, turn: Turn) -> None:
         self.closed.update((c.block, c.state) for c in turn.closed)

@@ -171,7 +171,7 @@ class _Store:
     def _block_counts(self) -> Iterator[str]:
         expected = {b: Counter[str]() for b in self.blocks}
         vague = self._count_runs(expected)
-        for row in sorted(self.blocks.values(), reverse=True):
+        for row in sorted(self.blocks.values(), key=self._depth, reverse=True):
             self._count_block(row, expected, vague)
         stored = {b: dict(zip(_COUNTERS, row[8:], strict=True)) for b, row in self.blocks.items()}
         for b, *change in self.deltas:
@@ -214,8 +214,11 @@ class _Store:
                 expected[self.runs[run][2]]["open"] += 1
         return vague
 
+    def _depth(self, row: Row) -> int:
+        return 0 if row[1] is None else 1 + self._depth(self.blocks[row[1]])
+
     def _count_block(self, row: Row, expected: dict[int, Counter[str]], vague: set[int]) -> None:
-        """Children have higher ids than their parents, so this goes from the highest down."""
+        """Add what a block counts to its parent; called for the innermost blocks first."""
         b, parent, state = row[:3]
         if b in self.unsealed:
             expected[b]["open"] += 1

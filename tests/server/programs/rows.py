@@ -13,5 +13,5 @@ def add(a: int, b: int) -> int:
 if __name__ == "__main__":
     url, count, own = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     for i in range(count):
-        assert add(i, own).run(store=url, workers=1, progress=False) == i + own
+        assert tm.open(url).run(add(i, own), workers=1, progress=False) == i + own
     sys.stdout.write("done\n")
