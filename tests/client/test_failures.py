@@ -8,6 +8,7 @@ import pytest
 from tests.client.worked import worked
 from tidemill.client.store import Store
 from tidemill.model.errors import RunFailedError
+from tidemill.model.states import BlockState
 
 
 @pytest.fixture(scope="module")
@@ -17,17 +18,11 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def test_the_error_has_the_reports(failed: Store) -> None:
     with pytest.raises(RunFailedError) as caught:
-        failed.outcome(1, failed_state())
+        failed.outcome(1, BlockState.ERROR)
     text = str(caught.value)
     assert text.startswith("sums: 3 of 7 runs failed, 1 skipped")
     assert text.count("✗ picky") == 3
     assert caught.value.run == "1.4"
-
-
-def failed_state():  # type: ignore[no-untyped-def]
-    from tidemill.model.states import BlockState
-
-    return BlockState.ERROR
 
 
 def test_a_report_has_all_that_is_needed(failed: Store, check: Callable[[str, str], None]) -> None:

@@ -187,7 +187,7 @@ def test_a_result_cannot_be_swept_over() -> None:
     assert "call tasks inside a task" in problems_of(lambda: tm.sweep(same([1, 2])))[0][1]
 
 
-@pytest.mark.parametrize("values", ["abc", {1, 2}, {"a": 1}, 3, np.float64(3.0), np.array(3.0), b"x"], ids=repr)
+@pytest.mark.parametrize("values", ["abc", {1, 2}, {"a": 1}, 3, np.float64(3.0), np.array(3.0), b"x"], ids=lambda v: type(v).__name__)
 def test_what_cannot_be_swept_over(values: Any) -> None:
     assert "takes a list, range or array" in problems_of(lambda: tm.sweep(values))[0][1]
 

@@ -148,7 +148,7 @@ def test_zip_of_results() -> None:
         [np.int64(1), np.int32(2)],
         iter([1, 2]),
     ],
-    ids=repr,
+    ids=lambda v: type(v).__name__,
 )
 def test_what_can_be_swept_over(values: Any) -> None:
     plan = tm.workflow(lambda: same(tm.sweep(values)))().plan_graph()

@@ -80,6 +80,7 @@ def test_what_takes_more_memory_than_it_declared_is_killed(bench: Bench) -> None
     gate = bench.gate("fat")
     program = bench.start("overfull", "fat", workers=2)
     worker = gate.reached()
+    gate.open()
     program.error()
     wait_gone([worker])
     (failure,) = bench.failures("fat")

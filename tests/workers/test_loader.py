@@ -1,15 +1,19 @@
 """Finding the code of tasks: modules, scripts, and what has changed since it was submitted."""
 
 import os
+import runpy
 import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+import tidemill
 from tidemill.model.protocol import Input as Resolved
 from tidemill.model.protocol import encode
+from tidemill.model.spec import Python
 from tidemill.model.states import Reason
 from tidemill.model.values import Input
 from tidemill.testing.workers import FakeEngine, python_spec
@@ -205,6 +209,30 @@ def test_other_code_than_was_submitted_is_not_run(fresh: FakeEngine, tmp_path: P
     script = write(tmp_path / "script.py", 'one = Task(lambda: 1, "a")', task=True)
     failure = fails(fresh.run(fresh.task(python_spec("one", code=b"b" * 32, file=script))), Reason.CODE_CHANGED)
     assert "is not the code that was submitted" in failure.message
+
+
+def test_a_value_that_is_another_in_the_worker_is_named(tmp_path: Path) -> None:
+    """Tidemill itself stands on the user's path here, as it does in an editable installation."""
+    script = tmp_path / "script.py"
+    write(
+        script,
+        """
+        import os
+        import tidemill as tm
+        HERE = os.getcwd()
+
+        @tm.task
+        def here():
+            return HERE
+        """,
+    )
+    source = str(Path(tidemill.__file__).parents[1])
+    with FakeEngine(tmp_path / "own", path=[source]) as engine:
+        submitted = runpy.run_path(str(script))["here"].spec
+        where = Python("here", file=str(script))
+        failure = fails(engine.run(engine.task(structs.replace(submitted, python=where))), Reason.CODE_CHANGED)
+        assert "constant script.HERE" in failure.message
+        assert "pass it to the task as an argument" in failure.message
 
 
 @pytest.mark.parametrize("kind", ["file", "module"])

@@ -7,7 +7,6 @@ from typing import Any
 from tidemill.graph.code import code_parts, combine
 from tidemill.graph.future import Elements, Loose
 from tidemill.graph.index import Axis
-from tidemill.graph.literals import Writer
 from tidemill.graph.ports import BindError
 from tidemill.graph.structure import rewrite
 from tidemill.model.digest import digest
@@ -17,8 +16,7 @@ from tidemill.model.values import File, Ref, encode
 class Identities:
     """Digests of calls made outside of the graph, computed from the inside out."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self) -> None:
         self._axes: dict[Axis, int] = {}
         self._known: dict[int, bytes] = {}
 
@@ -31,8 +29,7 @@ class Identities:
         found = b""
         for call in calls:
             args = rewrite(_arguments(call), self._leaf)
-            found = self._known[id(call)] = digest(_function(call.fn_) + self._writer.template(args))
-            self._writer.take()
+            found = self._known[id(call)] = digest(_function(call.fn_) + encode(args, _state))
         return found
 
     def _leaf(self, leaf: Any) -> Any:
@@ -48,7 +45,7 @@ class Identities:
 
 
 def _state(leaf: Any) -> Ref:
-    """A file among many that have yet to be read, by its state."""
+    """A file or directory by its state: here nobody reads it, and not every one that a workflow is given is used."""
     if isinstance(leaf, File) and leaf.ref is not None:
         return leaf.ref
     found = os.stat(leaf)

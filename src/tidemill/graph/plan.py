@@ -102,7 +102,7 @@ def build(call: Any) -> Plan:
         raise
     graph.problems.check()
     try:
-        key = Identities(graph.writer).of(graph.made)
+        key = Identities().of(graph.made)
         name = getattr(call.fn_, "name", "call")
         return Plan(graph, keeper, name, key, result, slots)
     except TidemillError as error:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tidemill.graph import context
+from tidemill.graph.origin import origin
 from tidemill.model.spec import Python, TaskSpec, decode_spec
 from tidemill.model.states import Reason
 from tidemill.workers.failure import Fault, one_line, user_traceback
@@ -29,6 +30,12 @@ run. Afterwards the script and all that it defined are called `__main__` again, 
 
 AGAIN = 1.0
 """Seconds before an import that failed is tried again."""
+
+_VALUES = ("constant:", "default:", "closure:")
+"""Parts of a task's digest that are values, not code."""
+
+_SHOWN = 5
+"""Parts named in a message."""
 
 Call = Callable[[list[Any]], Any]
 
@@ -124,11 +131,7 @@ class Loader:
                 self._forget_project()
                 function, main = self._find(spec, python)
         if not _same(function, spec):
-            raise Fault(
-                Reason.CODE_CHANGED,
-                f"the code of {_name(python)} that the worker imports is not the code that was submitted",
-                hint="it was edited meanwhile, or the worker finds another copy first: submit the workflow again",
-            )
+            raise _changed(function.spec, spec, python)
         return Loaded(spec, caller(getattr(function, "fn", function), spec), main)
 
     # ---------------------------------------------------------------------------------------------------------- finding
@@ -197,7 +200,7 @@ class Loader:
         self._loaded.clear()
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if not isinstance(file, str) or not file.endswith(".py") or not self._of_project(file):
+            if not isinstance(file, str) or not file.endswith(".py") or not self._of_project(name, file):
                 continue
             del sys.modules[name]
             try:
@@ -206,9 +209,11 @@ class Loader:
                 continue  # no byte code, which cannot be stale then
         importlib.invalidate_caches()
 
-    def _of_project(self, file: str) -> bool:
+    def _of_project(self, name: str, file: str) -> bool:
+        """Whether a module is the user's. Tidemill itself is not, wherever it lies: two copies of it know nothing of
+        each other."""
         real = os.path.realpath(file)
-        return f"{os.sep}site-packages{os.sep}" not in real and any(real.startswith(entry) for entry in self._path)
+        return origin(name) == "project" and any(real.startswith(entry) for entry in self._path)
 
 
 def _rename(script: types.ModuleType) -> None:
@@ -242,6 +247,24 @@ def _same(found: Any, spec: TaskSpec) -> bool:
     """Whether a task has the submitted digest. A function that is no task was pickled or cannot tell."""
     known = getattr(found, "spec", None)
     return not isinstance(known, TaskSpec) or known.digest == spec.digest
+
+
+def _changed(found: TaskSpec, spec: TaskSpec, python: Python) -> Fault:
+    """The failure of a task that means something else where it is executed, with the parts in which it differs."""
+    names = sorted(n for n in found.parts.keys() | spec.parts.keys() if found.parts.get(n) != spec.parts.get(n))
+    hint = "it was edited meanwhile, or the worker finds another copy first: submit the workflow again"
+    if names and all(name.startswith(_VALUES) for name in names):
+        hint = (
+            "a worker imports the module afresh, and such a value must then be the same: set it where the module is "
+            "imported, the same each time, or pass it to the task as an argument"
+        )
+    shown = ", ".join(name.replace(":", " ", 1) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    differs = f": it differs in {shown}" if names else ""
+    return Fault(
+        Reason.CODE_CHANGED,
+        f"the code of {_name(python)} that the worker imports is not the code that was submitted{differs}",
+        hint=hint,
+    )
 
 
 def _name(python: Python) -> str:

@@ -98,8 +98,9 @@ endless = tm.command('echo $$ > "{pids}"; sleep 1000 & echo $! >> "{pids}"; wait
 
 @tm.task(memory="200 MiB")
 def greedy(name: str) -> str:
-    block = b"x" * (400 << 20)
     pass_gate(name)
+    block = b"x" * (400 << 20)
+    signal.pause()
     return name + str(len(block))
 
 
