@@ -7,10 +7,35 @@ import pytest
 
 import tidemill
 
-NAMES = """
-Call File Handle NotFoundError Plan PlanReport RunCancelledError RunFailedError Store StoreError Task TidemillError
-UsageError WiringError Workflow __version__ after command gather open options product repeat sweep task workflow zip
-""".split()
+NAMES = [
+    "Call",
+    "File",
+    "Handle",
+    "NotFoundError",
+    "Plan",
+    "PlanReport",
+    "RunCancelledError",
+    "RunFailedError",
+    "Store",
+    "StoreError",
+    "Task",
+    "TidemillError",
+    "UsageError",
+    "WiringError",
+    "Workflow",
+    "__version__",
+    "after",
+    "command",
+    "gather",
+    "open",
+    "options",
+    "product",
+    "repeat",
+    "sweep",
+    "task",
+    "workflow",
+    "zip",
+]
 
 
 def modules_after(code: str) -> set[str]:

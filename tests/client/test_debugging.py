@@ -1,6 +1,7 @@
 """One step alone: with the inputs it had, in a fresh directory, and nothing of it in the store."""
 
 import hashlib
+import importlib
 import io
 import os
 import sys
@@ -10,16 +11,25 @@ import pytest
 
 from tests.client.conftest import TOY
 from tests.client.worked import worked
+from tests.lab import Lab
 from tidemill.client.debugging import Debugger, Replay, replay
 from tidemill.client.store import Store
 from tidemill.model.errors import NotFoundError, RunFailedError
 from tidemill.model.ids import Id
-from tidemill.stores.state import runs, tasks
+from tidemill.workers.failure import Fault
+
+CALLS = ("sums(3)", "sums(2, True)", "files(7)")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return worked(tmp_path_factory.mktemp("done"), *CALLS)
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> Store:
-    return worked(tmp_path, "sums(3)", "sums(2, True)", "files(7)")
+def own(tmp_path: Path) -> Store:
+    """A store whose project the test may edit."""
+    return worked(tmp_path, CALLS[1])
 
 
 def find(store: Store, task: str, number: int = 0, block: int = 0) -> Id:
@@ -83,17 +93,17 @@ def test_a_failure_is_the_users_own(done: Store) -> None:
     assert "tidemill" not in found.traceback
 
 
-def test_edited_code_is_run_as_it_is_now(done: Store, tmp_path: Path) -> None:
+def test_edited_code_is_run_as_it_is_now(own: Store, tmp_path: Path) -> None:
     (tmp_path / "toy.py").write_text(TOY.replace("    if fail:", "    if False:"), encoding="utf-8")
-    found = alone(done, find(done, "picky", 1, 2))
+    found = alone(own, find(own, "picky", 1))
     assert found.changed
     assert found.values == [1]
 
 
-def test_code_that_is_gone_is_named(done: Store, tmp_path: Path) -> None:
+def test_code_that_is_gone_is_named(own: Store, tmp_path: Path) -> None:
     (tmp_path / "toy.py").unlink()
-    with pytest.raises(Exception, match="toy"):
-        alone(done, find(done, "total"))
+    with pytest.raises(Fault, match="'?toy'?"):
+        alone(own, find(own, "picky"))
 
 
 def test_it_says_what_it_does(done: Store) -> None:
@@ -128,15 +138,19 @@ def test_a_debugger_stops_at_the_first_line(
     assert "looking at 1" in output
 
 
-def test_a_step_whose_inputs_are_missing(done: Store, tmp_path: Path) -> None:
+def test_a_run_that_is_not_there(done: Store) -> None:
     with pytest.raises(NotFoundError):
         alone(done, Id("run", 999))
-    skipped = find(done, "total", 0, 2)
-    assert runs.get(done.db, [skipped.number])[skipped.number].state != 3
-    assert tasks.every(done.db)
-    # the policy of the task decides whether it runs without its input; alone it gets what there is
-    with pytest.raises(RunFailedError, match="xs"):
-        raise RunFailedError("xs") if alone(done, skipped).error else AssertionError
+
+
+def test_inputs_that_are_not_there_yet(toy: Path) -> None:
+    module = importlib.import_module("toy")
+    (toy / "store").mkdir()
+    lab = Lab(str(toy / "store"))
+    block = lab.submit(module.sums(2))
+    lab.close()
+    with Store(toy / "store") as store, pytest.raises(RunFailedError, match="input xs of total .* is not there yet"):
+        alone(store, find(store, "total", 0, block))
 
 
 def test_a_given_directory_is_used(done: Store, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.worked import worked
+from tests.client.worked import copied, worked
 from tidemill.client.garbage import Collected, collect_garbage, live_digests
 from tidemill.client.store import Store
 from tidemill.launchers.local import ALIVE
@@ -19,9 +19,14 @@ DAY = 86400.0
 LATER = time.time() + 30 * DAY
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return worked(tmp_path_factory.mktemp("once"), "files(7)")
+
+
 @pytest.fixture
-def done(tmp_path: Path) -> Store:
-    return worked(tmp_path, "files(7)")
+def done(once: Store, tmp_path: Path) -> Store:
+    return copied(once, tmp_path / "store")
 
 
 def collect(store: Store, *, now: float = LATER, grace: float = DAY, dry_run: bool = False) -> Collected:
@@ -135,4 +140,5 @@ def test_it_reads_well(done: Store) -> None:
     text = str(collect(done, dry_run=True))
     assert "objects would be deleted" in text
     assert "2 kB" in text
-    assert str(collect(worked(done.place.directory.parent / "b", "total([1])") if False else done)).startswith(" ")
+    collect(done)
+    assert "deleted" not in str(collect(done))

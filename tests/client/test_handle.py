@@ -2,7 +2,6 @@
 
 import importlib
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,8 +39,8 @@ def toys(toy: Path) -> ModuleType:
 
 
 @pytest.fixture
-def patient(toys: ModuleType) -> Iterator[Any]:
-    yield importlib.import_module("locked").patient
+def patient(toys: ModuleType) -> Any:
+    return importlib.import_module("locked").patient
 
 
 def test_a_submitted_workflow_is_waited_for(url: str, toys: ModuleType) -> None:

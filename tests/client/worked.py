@@ -1,5 +1,6 @@
 """Stores in which real processes have worked."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,12 @@ from toy import *
 with contextlib.suppress(tm.RunFailedError):
     ({call}).run(store={store!r}, workers=2, progress=False)
 """
+
+
+def copied(store: Store, folder: Path) -> Store:
+    """A copy of a store that a test may change."""
+    shutil.copytree(store.place.directory, folder, ignore=shutil.ignore_patterns("*.sock"))
+    return Store(folder)
 
 
 def worked(folder: Path, *calls: str) -> Store:

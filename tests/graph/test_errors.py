@@ -114,7 +114,6 @@ def test_a_misspelt_parameter_is_guessed() -> None:
         lambda f: f.plan(),
         lambda f: same({f, 1}),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("swept", [False, True], ids=["one", "many"])
 def test_using_a_value_that_is_not_there_yet(use: Callable[[Any], Any], swept: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from tidemill.client import display, queries
+from tidemill.client import display
+from tidemill.client.connection import Connection
 from tidemill.client.following import count
 from tidemill.client.queries import BlockStatus
 from tidemill.client.submission import Submission
@@ -36,20 +37,27 @@ class Handle:
     """
 
     def __init__(self, store: Store, block: int, name: str, workers: int) -> None:
-        self._store = store
+        self._kind = type(store)
+        self._place = store.place
         self.block = block
         self.name = name
         self._workers = workers
 
+    def _open(self) -> Store:
+        """The store, for one question: a handle holds nothing open."""
+        return self._kind(self._place.state, objects=self._place.objects)
+
     @property
     def status(self) -> BlockStatus:
         """How far it is, by task."""
-        return queries.status(self._store.db, self._store.place, self._store.url, block=self.block).blocks[0]
+        with self._open() as store:
+            return store.status(self.block).blocks[0]
 
     @property
     def done(self) -> bool:
         """Whether it has ended, however."""
-        return self._state() not in _OPEN
+        with self._open() as store:
+            return _state(store, self.block) not in _OPEN
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended.
@@ -62,20 +70,14 @@ class Handle:
         """
         if self.done:
             return True
-        deadline = None if timeout is None else time.monotonic() + timeout
-        connection = self._store.connect(self._workers)
-        try:
-            connection.welcome()
-            connection.send(session.Watch(self.block))
-            while True:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                message = connection.receive(left)
-                if isinstance(message, session.Closed) and message.block == self.block:
-                    return True
-                if message is None and deadline is not None and time.monotonic() >= deadline:
-                    return self.done
-        finally:
-            connection.close()
+        with self._open() as store:
+            connection = store.connect(self._workers)
+            try:
+                connection.welcome()
+                connection.send(session.Watch(self.block))
+                return _ends(connection, self.block, timeout) or self.done
+            finally:
+                connection.close()
 
     def result(self, timeout: float | None = None) -> Any:
         """Its result, waited for.
@@ -86,7 +88,8 @@ class Handle:
         """
         if not self.wait(timeout):
             raise TimeoutError(f"{self.name} (block {self.block}) has not ended in {timeout:g} s")
-        return self._store.outcome(self.block, self._state())
+        with self._open() as store:
+            return store.outcome(self.block, _state(store, self.block))
 
     def exception(self, timeout: float | None = None) -> RunError | None:
         """Why it has no result, waited for; None if it has one.
@@ -102,26 +105,32 @@ class Handle:
 
     def cancel(self) -> None:
         """End what has not ended; what is running is stopped."""
-        self._store.cancel(self.block)
-
-    def _state(self) -> BlockState:
-        row = blocks.get(self._store.db, self.block)
-        assert row is not None, f"block {self.block} has vanished"
-        return BlockState(row.state)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        place = self._store.place
-        return _restore, (type(self._store), place.state, place.objects, self.block, self.name, self._workers)
+        with self._open() as store:
+            store.cancel(self.block)
 
     def __repr__(self) -> str:
-        return f"<{self.name}: block {self.block} of {self._store.url}>"
+        return f"<{self.name}: block {self.block} of {self._place.state}>"
 
     def _repr_html_(self) -> str:
         return self.status._repr_html_()
 
 
-def _restore(kind: type[Store], url: str, objects: str, block: int, name: str, workers: int) -> Handle:
-    return Handle(kind(url, objects=objects), block, name, workers)
+def _state(store: Store, block: int) -> BlockState:
+    row = blocks.get(store.db, block)
+    assert row is not None, f"block {block} has vanished"
+    return BlockState(row.state)
+
+
+def _ends(connection: Connection, block: int, timeout: float | None) -> bool:
+    """Whether a watched block ends within `timeout` seconds."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        message = connection.receive(left)
+        if isinstance(message, session.Closed) and message.block == block:
+            return True
+        if message is None and deadline is not None and time.monotonic() >= deadline:
+            return False
 
 
 def submit(store: Store, call: Any, *, workers: int | None, stop: bool) -> Handle:

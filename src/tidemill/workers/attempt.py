@@ -22,6 +22,7 @@ from tidemill.workers.execute import Keeper, execute
 from tidemill.workers.failure import describe
 from tidemill.workers.inputs import Inputs, Read
 from tidemill.workers.loader import Loaded, Loader
+from tidemill.workers.surroundings import Surroundings
 from tidemill.workers.usage import Meter
 
 _COMPLETE = int(AttemptState.COMPLETE)
@@ -48,6 +49,7 @@ class Attempts:
         self.loader = Loader(setup.path)
         self._index = _index(setup.index)
         self._meter = Meter()
+        self._surroundings = Surroundings()
         self._growing = Growing(Keeper(self._scratch))
         self._growing.install()
 
@@ -83,6 +85,7 @@ class Attempts:
             self._scratch.stored()
         wall = time.monotonic() - start
         cpu, rss = self._meter.take(wall)
+        self._surroundings.restore(wall)
         log = self._capture.take()
         if not self._scratch.settle(wall):
             self._leave(claim, failure)
@@ -110,6 +113,7 @@ class Attempts:
         try:
             return self.loader.load(task)
         finally:
+            self._surroundings.keep()
             self._growing.install()
 
     def _out(self, value: object) -> Out:

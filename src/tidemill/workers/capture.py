@@ -32,9 +32,8 @@ class Capture:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
-        os.dup2(self._fd, 1)
-        os.dup2(self._fd, 2)
         os.close(null)
+        self._redirect()
         faulthandler.enable(2)  # a crash leaves the Python stack in the log
         self._out = self._err = sys.stdout
         self.attach()
@@ -47,6 +46,7 @@ class Capture:
 
     def take(self) -> bytes:
         """What was printed since the last call, shortened in the middle beyond the limit."""
+        self._redirect()
         try:
             self._out.flush()
             self._err.flush()
@@ -60,6 +60,12 @@ class Capture:
         log = os.pread(self._fd, size, 0) if size <= self.limit else self._shorten(size)
         os.ftruncate(self._fd, 0)
         return log
+
+    def _redirect(self) -> None:
+        """Let both descriptors mean the log. User code may have closed them, and the next file opened is then one of
+        them; to look whether it has costs as much as to do it."""
+        os.dup2(self._fd, 1)
+        os.dup2(self._fd, 2)
 
     def _reset(self) -> None:
         """User code put its own writers in place: drain them and take the place back."""
