@@ -102,7 +102,7 @@ def test_edited_code_is_run_as_it_is_now(own: Store, tmp_path: Path) -> None:
 
 def test_code_that_is_gone_is_named(own: Store, tmp_path: Path) -> None:
     (tmp_path / "toy.py").unlink()
-    with pytest.raises(Fault, match="'?toy'?"):
+    with pytest.raises(Fault, match="toy"):
         alone(own, find(own, "picky"))
 
 
@@ -149,7 +149,7 @@ def test_inputs_that_are_not_there_yet(toy: Path) -> None:
     lab = Lab(str(toy / "store"))
     block = lab.submit(module.sums(2))
     lab.close()
-    with Store(toy / "store") as store, pytest.raises(RunFailedError, match="input xs of total .* is not there yet"):
+    with Store(toy / "store") as store, pytest.raises(RunFailedError, match="input xs of total"):
         alone(store, find(store, "total", 0, block))
 
 

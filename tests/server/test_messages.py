@@ -13,13 +13,13 @@ from tidemill.client.submission import Submission
 from tidemill.graph.plan import build
 from tidemill.model import delta, session
 from tidemill.model.digest import digest
-from tidemill.model.errors import NotFoundError, UsageError
+from tidemill.model.errors import ConflictError, NotFoundError, UsageError
 from tidemill.model.session import Failed, Progress
 from tidemill.model.states import BlockState, RunState
 from tidemill.server.addresses import place_of
 from tidemill.stores.objects import ObjectStore
 from tidemill.stores.state import blocks, leases, workers
-from tidemill.testing.crash import wait_for
+from tidemill.testing.crash import every_run, wait_for
 from tidemill.testing.workers import wait_gone
 
 
@@ -168,6 +168,8 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(bench: Bench) -> Non
             connection.ask("dance")
         with pytest.raises(NotFoundError):
             connection.ask("cancel", blocks=[99])
+        with pytest.raises(ConflictError, match="has not ended"):
+            _refused_half_way(bench, connection)
         connection.send(session.Part(99, 0, digest(b""), delta.encode(delta.Chunk(0, 0, 0, [], b""))))
         with pytest.raises(UsageError, match="was not begun"):
             connection.wait_for(lambda _: False)
@@ -176,6 +178,23 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(bench: Bench) -> Non
             connection.wait_for(lambda _: False)
         state, _ = follow(connection, doubled(0))
         assert state is BlockState.COMPLETE
+
+
+def _refused_half_way(bench: Bench, connection: Connection) -> None:
+    """A command that is refused for the second of two runs."""
+    state, _ = follow(connection, doubled(2))
+    assert state is BlockState.COMPLETE
+    done = [r.id for r in bench.look(lambda db: list(every_run(db)))]
+    gate = bench.gate("a")
+    program = bench.start("gates", ["a"])
+    gate.reached()
+    running = bench.run("a").id
+    try:
+        connection.ask("rerun", runs=[done[0], running])
+    finally:
+        assert len(bench.look(lambda db: list(every_run(db)))) == len(done) + 1, "nothing was changed"
+        gate.open()
+        assert program.result() == ["a"]
 
 
 def test_a_client_that_does_not_listen_holds_nobody_up(bench: Bench) -> None:

@@ -85,6 +85,17 @@ def replace_stdout() -> None:
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
+def lose_stdout(how: str) -> None:
+    print("before", flush=True)
+    if how == "closed":
+        os.close(1)
+        os.close(2)
+    else:
+        with open("elsewhere", "wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+
+
 # -------------------------------------------------------------------------------------------------------------- failing
 
 
@@ -200,6 +211,24 @@ def where() -> str:
 
 def wander() -> None:
     os.chdir("/")
+
+
+def upset() -> None:
+    """Change all that a process's runs share, and leave it so."""
+    os.environ["TIDEMILL_SAMPLE"] = "left over"
+    os.environ.pop("PATH")
+    os.umask(0o777)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 3600)
+    sum(n * n for n in range(100_000))
+
+
+def surroundings() -> list[Any]:
+    mask = os.umask(0o22)
+    os.umask(mask)
+    ignored = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    timer = signal.getitimer(signal.ITIMER_REAL)[0]
+    return [os.environ.get("TIDEMILL_SAMPLE"), "PATH" in os.environ, mask, ignored, timer]
 
 
 def promise(name: str) -> Path:

@@ -223,6 +223,14 @@ def test_a_task_that_changes_directory_does_not_take_the_next_one_along(engine: 
     assert engine.value(engine.run(sample(engine, "where", ()))) == before
 
 
+def test_what_a_task_does_to_its_process_is_undone(engine: FakeEngine, sample: Any) -> None:
+    look = sample(engine, "surroundings", ())
+    before = engine.value(engine.run(look))
+    assert before[0] is None
+    engine.value(engine.run(sample(engine, "upset", ())))
+    assert engine.value(engine.run(look)) == before
+
+
 def test_a_task_that_removes_its_directory_does_not_take_it_from_the_next_one(engine: FakeEngine, sample: Any) -> None:
     engine.run(sample(engine, "remove_directory", ()))
     outcome = engine.run(sample(engine, "write_here", ("name", "text")), "a", "b")
@@ -255,6 +263,15 @@ def test_a_long_log_keeps_its_ends_and_says_where_the_rest_is(engine: FakeEngine
     assert whole.decode().splitlines() == [f"line {number}" for number in range(20_000)]
     left = int(middle.split()[1])
     assert left + len(outcome.log) - len(middle) - 1 == len(whole)
+
+
+@pytest.mark.parametrize("how", ["closed", "redirected"])
+def test_lost_descriptors_are_put_back(engine: FakeEngine, sample: Any, how: str) -> None:
+    task, speak = sample(engine, "lose_stdout", ("how",)), sample(engine, "speak", ("text",))
+    assert engine.run(task, how).log == b"before\n"
+    outcome = engine.run(speak, "hello\n")
+    assert engine.value(outcome) is None
+    assert sorted(outcome.log.splitlines()) == [b"error", b"from the shell", b"hello", b"raw"]
 
 
 def test_a_replaced_stdout_is_put_back(engine: FakeEngine, sample: Any) -> None:

@@ -97,17 +97,17 @@ class Plain:
 
     def close(self, summary: str = "") -> None:
         if self._last is not None:
-            self.note(f"{self._line(self._last)}, {duration(self._rates.elapsed)}{summary}")
+            self.note(f"{self._line(self._last, rate=False)}, {duration(self._rates.elapsed)}{summary}")
 
-    def _line(self, message: Progress) -> str:
+    def _line(self, message: Progress, *, rate: bool = True) -> str:
         total = sum(r.total for r in message.tasks)
         done = sum(map(ended, message.tasks))
         words = [f"{self._name}: {done:,} of {total:,} runs ended"]
         for word in ("reused", "failed", "skipped", "cancelled"):
             if n := sum(getattr(r, word) for r in message.tasks):
                 words.append(f"{n:,} {word}")
-        if rate := self._rates.rate():
-            words.append(rate)
+        if rate and (speed := self._rates.rate()):
+            words.append(speed)
         return ", ".join(words)
 
 

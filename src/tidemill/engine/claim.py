@@ -11,7 +11,7 @@ from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
 from tidemill.model.protocol import Claimed, Input
 from tidemill.model.states import DatumState
-from tidemill.stores.state import classes, data, leases, runs, workers
+from tidemill.stores.state import classes, data, edges, leases, runs, workers
 from tidemill.stores.state.classes import Class
 from tidemill.stores.state.data import InputRow
 from tidemill.stores.state.database import Database
@@ -131,11 +131,12 @@ def _lease(turn: Turn, worker: int, rows: list[Candidate]) -> list[Claimed]:
     leases.add(turn.db, ids, fences, [worker] * n, [turn.now] * n)
     turn.event(Kind.CLAIMED, ids, actor=worker)
     flight = engine.flight
+    widths = _widths(turn, [r.id for r in rows if r.flags & RunFlag.PARTIAL])
     claimed: list[Claimed] = []
     for r, fence, key in zip(rows, fences, found, strict=True):
         flight[r.id] = Leased(fence, worker, r.task, r.block, r.out, r.cls, key, r.flags, r.tries, r.losses)
         claimed.append(
-            Claimed(r.id, fence, r.task, r.args, _messages(inputs[r.id], sources))
+            Claimed(r.id, fence, r.task, r.args, _messages(inputs[r.id], sources, widths.get(r.id, 0)))
             if r.id in inputs
             else Claimed(r.id, fence, r.task, r.args)
         )
@@ -183,11 +184,18 @@ def _key(row: Candidate, inputs: Inputs) -> bytes:
     return keys.final_key(row.key, row.flags, mine) if mine else bytes(row.key)
 
 
-def _messages(rows: list[InputRow], sources: Sources) -> list[Input]:
+def _widths(turn: Turn, partial: list[int]) -> dict[int, int]:
+    """How many inputs runs have that do not need all of them."""
+    widths: dict[int, int] = {}
+    for run, port, _ in edges.of_runs(turn.db, partial) if partial else []:
+        widths[run] = max(widths.get(run, 0), port + 1)
+    return widths
+
+
+def _messages(rows: list[InputRow], sources: Sources, width: int) -> list[Input]:
     """Inputs by port; a port whose datum has no value (yet) is empty."""
     made = {r.port: _message(r, sources) for r in rows}
-    last = max(made)
-    return [made.get(p) or Input(None, b"") for p in range(last + 1)]
+    return [made.get(p) or Input(None, b"") for p in range(max(width, max(made) + 1))]
 
 
 def _message(row: InputRow, sources: Sources) -> Input:

@@ -20,11 +20,11 @@ from tidemill.engine.submit import Facts, Layout
 from tidemill.engine.turn import Turn
 from tidemill.model import events as model_events
 from tidemill.model.delta import ClassSpec
-from tidemill.model.errors import ConflictError, NotFoundError
+from tidemill.model.errors import NotFoundError
 from tidemill.model.spec import TaskSpec, decode_spec, encode_spec
 from tidemill.stores.state import blocks, classes, data, events, gathers, memo, meta, queues, schema, tasks
 from tidemill.stores.state.classes import Class, Hub
-from tidemill.stores.state.database import Database
+from tidemill.stores.state.database import ContentionError, Database
 
 _pack = msgspec.msgpack.Encoder().encode
 T = TypeVar("T")
@@ -149,7 +149,7 @@ class Engine:
                 submits or controls must be alone, so that it misses no completion and no completion misses it.
 
         Raises:
-            ConflictError: another engine's transaction met this one; nothing happened, and it may be tried again.
+            ContentionError: another engine's transaction met this one; nothing happened, and it may be tried again.
             NewerStoreError: the store was migrated by a newer engine meanwhile; this one must end.
             StoreError: the database refused; nothing of the turn happened.
         """
@@ -170,15 +170,14 @@ class Engine:
         """Do `work` in a turn, again if it met another engine's.
 
         Raises:
-            ConflictError: it met others every time.
+            ContentionError: it met others every time.
+            TidemillError: what `work` or the store raises.
         """
         for _ in range(ATTEMPTS - 1):
             try:
                 with self.turn(shared=shared) as turn:
                     return work(turn)
-            except ConflictError as error:
-                if type(error) is not ConflictError:
-                    raise
+            except ContentionError:
                 self.conflicts += 1
         with self.turn() as turn:
             return work(turn)

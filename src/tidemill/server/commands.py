@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tidemill.engine import hubs, submit
+from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import delta, session
-from tidemill.model.errors import ConflictError, NotFoundError, StoreError, TidemillError, UsageError
+from tidemill.model.errors import NotFoundError, StoreError, TidemillError, UsageError
 from tidemill.model.session import (
     Attach,
     Begin,
@@ -27,6 +28,7 @@ from tidemill.server import orders
 from tidemill.server.rounds import Round
 from tidemill.server.sessions import Followed, Session
 from tidemill.stores.state import blocks
+from tidemill.stores.state.database import ContentionError
 
 if TYPE_CHECKING:
     from tidemill.server.host import Host
@@ -37,18 +39,16 @@ def take_all(host: Host, turn: Turn, found: Round) -> None:
 
     Raises:
         StoreError: the store cannot do it; nothing of the transaction happens.
-        ConflictError: another engine was at the same rows; nothing of the transaction happens.
+        ContentionError: another engine was at the same rows; nothing of the transaction happens.
     """
     for client, message in found.requests:
         if client.gone:
             continue
         try:
             _take(host, turn, found, client, message)
-        except StoreError:
+        except (StoreError, ContentionError):
             raise
         except TidemillError as error:
-            if type(error) is ConflictError:
-                raise
             found.reply(client, _refusal(message, error))
         if isinstance(message, Part):
             host.engine.settle(turn)
@@ -69,7 +69,23 @@ def _take(host: Host, turn: Turn, found: Round, client: Session, message: sessio
     elif isinstance(message, Detach):
         found.leaving.append((client, message.now))
     else:
-        found.reply(client, Reply(message.number, orders.order(turn, message.name, message.args)))
+        raise UsageError("a command comes alone")
+
+
+def obey(engine: Engine, message: Command) -> tuple[Reply, Turn | None]:
+    """Do what a command asks in a transaction of its own, so that one that cannot be done changes nothing.
+
+    Raises:
+        StoreError: the store cannot do it.
+    """
+    try:
+        return engine.transact(
+            lambda turn: (Reply(message.number, orders.order(turn, message.name, message.args)), turn)
+        )
+    except StoreError:
+        raise
+    except TidemillError as error:
+        return _refusal(message, error), None
 
 
 def _refusal(message: session.ToServer, error: TidemillError) -> Reply:

@@ -221,6 +221,9 @@ class Host:
 
     def _turn(self) -> None:
         """One transaction, and what it tells workers and clients."""
+        if self._requests and isinstance(self._requests[0][1], session.Command):
+            self._obey()
+            return
         dead, self._dead = self._dead, []
         found = Round(self._inbox, [self.crew.ended(slot) for slot in dead], self._reads, self._take_requests())
         self._inbox, self._reads, self._claims = [], [], False
@@ -237,11 +240,25 @@ class Host:
         for client, now in found.leaving:
             self.detach(client, now=now)
 
+    def _obey(self) -> None:
+        """One command of a client."""
+        client, message = self._requests.popleft()
+        assert isinstance(message, session.Command)
+        if client.gone:
+            return
+        reply, turn = commands.obey(self.engine, message)
+        if turn is not None:
+            self._report(turn, Round([], [], [], [], after=[(client, reply)]))
+            self._claims = True
+        else:
+            client.tell(reply)
+            self._watch_writes(client.channel, client)
+
     def _take_requests(self) -> list[tuple[Session, session.ToServer]]:
         """Client messages: a slice of submissions while workers are busy, more while they are not."""
         taken: list[tuple[Session, session.ToServer]] = []
         parts = 1 if any(s.held for s in self.slots.all) else IDLE_PARTS
-        while self._requests:
+        while self._requests and not isinstance(self._requests[0][1], session.Command):
             if isinstance(self._requests[0][1], session.Part):
                 if not parts:
                     break

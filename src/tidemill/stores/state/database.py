@@ -16,6 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from tidemill.model.errors import ConflictError
+
+class ContentionError(ConflictError):
+    """A transaction met another engine's at the same rows: nothing of it happened, and it may simply be tried again."""
+
+
 Dialect = Literal["sqlite", "postgres"]
 Row = tuple[Any, ...]
 Column = Sequence[Any]

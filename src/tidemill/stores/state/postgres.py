@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.model.errors import (
     ConfigError,
-    ConflictError,
     MissingExtraError,
     StoreError,
     StoreFullError,
     TidemillError,
 )
-from tidemill.stores.state.database import Column, Database, Many, Row, Statement
+from tidemill.stores.state.database import Column, ContentionError, Database, Many, Row, Statement
 
 if TYPE_CHECKING:
     import psycopg
@@ -108,7 +107,7 @@ class PostgresDatabase(Database):
         state = error.sqlstate or ""
         text = str(error).strip()
         if state in _CONTENTION:
-            return ConflictError(
+            return ContentionError(
                 f"another engine was at the same rows of {self.url}: {text}; try the transaction again"
             )
         if state.startswith("53"):
