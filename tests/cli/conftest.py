@@ -43,7 +43,8 @@ def total(xs: list[int]) -> int:
 
 @tm.task
 def describe(n: int, name: str, scale: float, sizes: list[int], mode: Mode, file: Path, note: Optional[str]) -> dict:
-    return {"n": n, "name": name, "scale": scale, "sizes": sizes, "mode": mode.value, "file": file.read_text(), "note": note}
+    found = {"n": n, "name": name, "scale": scale, "sizes": sizes, "note": note}
+    return {**found, "mode": mode.value, "file": file.read_text()}
 
 
 @tm.workflow

@@ -35,8 +35,8 @@ def test_run_tells_programs_everything(cli: Run) -> None:
     found = json.loads(done.out)
     assert done.code == 0
     assert found == {
-        "block": 1, "workflow": "sums", "state": "complete", "total": 9, "done": 9, "reused": 0, "failed": 0, "skipped": 0,
-        "cancelled": 0, "result": 6, "failures": [],
+        "block": 1, "workflow": "sums", "state": "complete", "total": 9, "done": 9, "reused": 0, "failed": 0,
+        "skipped": 0, "cancelled": 0, "result": 6, "failures": [],
     }  # fmt: skip
 
 
@@ -63,16 +63,16 @@ def test_failures_are_reported_and_counted(cli: Run, folder: Path) -> None:
 
 
 def test_the_first_failure_can_be_the_last(cli: Run) -> None:
-    found = json.loads(sums(cli, "-q", "--json", "--stop-on-failure", "--set", "n=40", "-w", 1, GATE="closed").out)
+    found = json.loads(sums(cli, "-q", "--json", "--stop-on-failure", "--set", "n=3000", "-w", 1, GATE="closed").out)
     assert found["state"] == "error"
-    assert found["failed"] < 40
+    assert found["failed"] < 3000
     assert found["cancelled"] > 0
 
 
 def test_interrupting_exits_with_130_and_loses_nothing(folder: Path, cli: Run) -> None:
     (folder / "slow.py").write_text(
         "import os, time\nimport tidemill as tm\n@tm.task\ndef step(i: int) -> int:\n"
-        "    open(f'began-{os.getpid()}', 'w').close() if False else open(os.environ['MARK'], 'a').close()\n"
+        "    open(os.environ['MARK'], 'a').close()\n"
         "    time.sleep(0.05)\n    return i\n@tm.task\ndef total(xs: list[int]) -> int:\n    return sum(xs)\n"
         "@tm.workflow\ndef many():\n    return total(step(tm.sweep(range(200))))\n",
         encoding="utf-8",
@@ -114,7 +114,7 @@ def test_plan_says_what_would_run(cli: Run, folder: Path) -> None:
 def looked(cli: Run) -> Run:
     """A store with a good workflow and a bad one."""
     sums(cli, "-q")
-    sums(cli, "-q", "--set", "n=2", GATE="closed")
+    sums(cli, "-q", "--set", "n=5", GATE="closed")
     return cli
 
 
@@ -138,8 +138,8 @@ def test_looking(looked: Run) -> None:
     assert json.loads(looked("show", 1, "--json").out)["result"] == ["3"]
     assert json.loads(looked("show", "datum:1", "--json").out)["value"] == "0"
 
-    assert looked("logs", bad).out == "looking at 0\n"
-    assert looked("logs", bad, "-f").out == "looking at 0\n"
+    assert looked("logs", bad).out == "looking at 3\n"
+    assert looked("logs", bad, "-f").out == "looking at 3\n"
     assert json.loads(looked("logs", bad, "--json").out)[0]["attempt"] == 1
     silent = looked("logs", "1.1")
     assert (silent.code, silent.out, silent.err) == (0, "", "run 1.1 has printed nothing\n")

@@ -47,7 +47,7 @@ class Point:
         ("[1, 2]", list[int], [1, 2]),
         ("1,2,3", list[int], [1, 2, 3]),
         ("a, b", list[str], ["a", "b"]),
-        ("5", list[int], [5]) if False else ("[5]", list[int], [5]),
+        ("5", list[int], [5]),
         ('{"a": 1}', dict[str, int], {"a": 1}),
         ("fast", Mode, Mode.FAST),
         ("a/b.txt", Path, Path("a/b.txt")),
@@ -149,7 +149,7 @@ def test_imported_workflows_do_not_count_beside_own_ones(tmp_path: Path, monkeyp
 )
 def test_the_main_part_is_not_executed(tmp_path: Path, main: str) -> None:
     call = script.load_call(write(tmp_path, ONE + main), None, [])
-    assert call.fn_.name == "first"
+    assert repr(call).startswith("<call first()")
 
 
 @pytest.mark.parametrize(

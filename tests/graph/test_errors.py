@@ -103,6 +103,8 @@ def test_a_misspelt_parameter_is_guessed() -> None:
         lambda f: list(range(f)),
         len,
         lambda f: 1 in f,
+        lambda f: f"value-{f}.txt",
+        "{:.3f}".format,
         list,
         lambda f: [*f],
         lambda f: f.method(),
@@ -124,6 +126,50 @@ def test_using_a_value_that_is_not_there_yet(use: Callable[[Any], Any], swept: b
     found = [text for _, text in problems_of(wrong)]
     assert len(found) == 2
     assert "result of energy" in found[1] or "a set with results" in found[1]
+
+
+def test_a_with_statement_out_of_place_is_named_by_its_own_line() -> None:
+    for block in (tm.after, tm.options):
+        with pytest.raises(WiringError) as caught, block():
+            pass
+        assert __file__.endswith(caught.value.problems[0][0].rpartition(":")[0])
+
+
+@pytest.mark.parametrize("endless", [True, False])
+def test_values_that_contain_themselves_are_refused_wherever_they_stand(endless: bool) -> None:
+    deep: list[Any] = []
+    deep.append(deep)
+    if not endless:
+        for _ in range(100_000):
+            deep = [deep]
+
+    def returned() -> Any:
+        same(1)
+        return deep
+
+    text = "contains itself or is nested too deeply"
+    assert text in problems_of(returned)[0][1]
+    assert text in problems_of(lambda: same(deep))[0][1]
+    for call in (same(deep), tm.workflow(lambda value: [same(value)])(deep)):
+        with pytest.raises(WiringError, match="an argument of .* " + text):
+            tm.build(call)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"memory": [1]},
+        {"timeout": float("nan")},
+        {"backoff": float("nan")},
+        {"cpus": float("inf")},
+        {"priority": 1 << 70},
+        {"retries": True},
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
+    energy.options(retries=1)
+    with pytest.raises(UsageError, match=next(iter(options))):
+        energy.options(**options)
 
 
 def test_futures_can_be_compared_with_each_other() -> None:
@@ -186,7 +232,9 @@ def test_a_result_cannot_be_swept_over() -> None:
     assert "call tasks inside a task" in problems_of(lambda: tm.sweep(same([1, 2])))[0][1]
 
 
-@pytest.mark.parametrize("values", ["abc", {1, 2}, {"a": 1}, 3, np.float64(3.0), np.array(3.0), b"x"], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "values", ["abc", {1, 2}, {"a": 1}, 3, np.float64(3.0), np.array(3.0), b"x"], ids=lambda v: type(v).__name__
+)
 def test_what_cannot_be_swept_over(values: Any) -> None:
     assert "takes a list, range or array" in problems_of(lambda: tm.sweep(values))[0][1]
 

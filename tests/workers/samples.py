@@ -62,6 +62,15 @@ def unstorable() -> Any:
     return (n for n in range(3))
 
 
+class Shy:
+    def __reduce__(self) -> NoReturn:
+        raise RuntimeError("I would rather not")
+
+
+def shy() -> Any:
+    return Shy()
+
+
 def half_storable(path: str) -> Any:
     return [Path(path), unstorable()]
 

@@ -147,7 +147,7 @@ def test_calls_that_do_not_fit_fail_the_run_with_their_place(fresh: FakeEngine, 
     assert failure is not None
     assert Reason(failure.reason) is Reason.EXCEPTION
     assert failure.kind == "WiringError"
-    assert "script.py" in failure.traceback
+    assert "script.py" in failure.message
 
 
 def test_reformatting_a_script_does_not_change_its_code_and_editing_does(fresh: FakeEngine, script: Path) -> None:

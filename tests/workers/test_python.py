@@ -155,7 +155,12 @@ def test_a_large_value_goes_to_the_object_store(engine: FakeEngine, sample: Any)
 
 
 def test_a_value_without_an_encoding_is_a_bad_output(engine: FakeEngine, sample: Any) -> None:
-    assert "generator" in failure(engine.run(sample(engine, "unstorable", ())), Reason.BAD_OUTPUT).message
+    found = failure(engine.run(sample(engine, "unstorable", ())), Reason.BAD_OUTPUT)
+    assert "generator" in found.message
+    assert "use numbers, text, arrays" in found.message
+    assert found.traceback == "", "none of it is the user's"
+    found = failure(engine.run(sample(engine, "shy", ())), Reason.BAD_OUTPUT)
+    assert "I would rather not" in found.traceback
 
 
 # ---------------------------------------------------------------------------------------------------------------- files

@@ -162,8 +162,8 @@ def parse_value(text: str, kind: object) -> Any:
     value = _json(text)
     if kind is check.UNKNOWN:
         return value
-    if isinstance(value, str) and check.inner(wanted) is not None:
-        value = [_json(part.strip()) for part in text.split(",")]
+    if check.inner(wanted) is not None and not isinstance(value, list):
+        value = [_json(part.strip()) for part in text.split(",")] if isinstance(value, str) else [value]
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:

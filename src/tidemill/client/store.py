@@ -13,12 +13,12 @@ from tidemill.client.connection import Connection
 from tidemill.client.later import Later
 from tidemill.client.results import Reader
 from tidemill.model import ids
-from tidemill.model.errors import RunCancelledError
+from tidemill.model.errors import ConfigError, RunCancelledError
 from tidemill.model.states import BlockState
 from tidemill.server.addresses import Place, place_of
 from tidemill.stores.objects import ObjectStore, open_objects
 from tidemill.stores.state.database import Database
-from tidemill.stores.state.open import open_database
+from tidemill.stores.state.open import is_postgres, open_database
 
 if TYPE_CHECKING:
     from tidemill.client import details, failures, garbage, handle, logs, planning, queries
@@ -42,10 +42,17 @@ class Store:
     Args:
         url: a directory or `postgresql://…`; default: the environment's TIDEMILL_STORE, else `.tidemill` here.
         objects: where large values and files go; default: `objects` inside the store.
+
+    Raises:
+        ConfigError: an address of another kind.
     """
 
     def __init__(self, url: str | os.PathLike[str] | None = None, *, objects: str = "") -> None:
         self.url = os.fspath(url) if url is not None else os.environ.get(ENVIRONMENT, DEFAULT)
+        if "://" in self.url and not self.url.startswith("file://") and not is_postgres(self.url):
+            raise ConfigError(
+                f"not a store address: {self.url}", hint="use a directory or postgresql://user@host/database"
+            )
         self.place: Place = place_of(self.url, objects)
 
     def __repr__(self) -> str:
@@ -131,19 +138,23 @@ class Store:
 
     def show(self, id: str | int) -> details.RunInfo | details.BlockInfo | details.DatumInfo:
         """Everything about a run (`"3.117"`), a block (`3`) or a datum (`"datum:45"`)."""
-        return details.show(self.db, self.place, ids.parse(id, "block"))
+        what = ids.parse(id, "block")
+        return details.show(self.db, self.place, what)
 
     def why(self, run: str | int) -> why.Why:
         """Why a run executed, did not, waits, or ended as it did."""
-        return why.why(self.db, ids.parse_as(run, "run"))
+        what = ids.parse_as(run, "run")
+        return why.why(self.db, what)
 
     def lineage(self, id: str | int, *, up: bool = True, depth: int | None = None) -> picture.Lineage:
         """What a run, datum or workflow's result came from, or (not `up`) what came from it."""
-        return lineage.trace(self.db, ids.parse(id, "block"), up=up, depth=depth)
+        what = ids.parse(id, "block")
+        return lineage.trace(self.db, what, up=up, depth=depth)
 
     def logs(self, run: str | int) -> list[logs.Log]:
         """What a run printed, attempt by attempt."""
-        return logs.logs(self.db, self.place, ids.parse_as(run, "run"))
+        what = ids.parse_as(run, "run")
+        return logs.logs(self.db, self.place, what)
 
     def failures(self, block: int) -> list[failures.FailureReport]:
         """The first failures of a workflow."""

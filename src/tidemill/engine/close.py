@@ -5,7 +5,7 @@ from tidemill.engine.turn import CANCELLED, DONE, FAILED, OPEN, REUSED, SKIPPED,
 from tidemill.model.digest import digest
 from tidemill.model.events import Kind
 from tidemill.model.states import BlockState, DatumState
-from tidemill.stores.state import blocks, data
+from tidemill.stores.state import blocks, data, runs
 from tidemill.stores.state.blocks import Counted
 
 _END = digest(b"tidemill:block-end")
@@ -49,21 +49,35 @@ def _close(turn: Turn, row: Counted) -> None:
     turn.closed.append(Closed(row.id, state))
     turn.event(Kind.CLOSED, [row.id], note=[int(state)])
     if row.out is not None:
-        _end_datum(turn, row.out, state)
+        end_datum(turn, row.id, row.out, state)
     if turn.engine.lifetimes:
         expire.block_closed(turn, row.id, state)
     if row.parent is not None:
         climb(turn, row.id, row.parent, +1)
 
 
-def _end_datum(turn: Turn, out: int, state: BlockState) -> None:
+def end_datum(turn: Turn, block: int, out: int, state: BlockState) -> None:
+    """The datum that stands for the end of a block ends as the block did; without a value, it names a root cause in it."""
     if state is BlockState.COMPLETE:
         data.add(turn.db, [out], [None], [0], [data.COMPLETE], [data.BLOCK], [0], [_END], [None])
         turn.done.append(out)
         return
     end = DatumState.CANCELLED if state is BlockState.CANCELLED else DatumState.ERROR
-    data.bury(turn.db, [out], [None], [0], [int(end)], [data.BLOCK], [0], [None])
-    turn.dead.append(Dead(out, int(end), 0))
+    cause = _root_cause(turn, block)
+    data.bury(turn.db, [out], [None], [0], [int(end)], [data.BLOCK], [0], [cause or None])
+    turn.dead.append(Dead(out, int(end), cause))
+
+
+def _root_cause(turn: Turn, block: int) -> int:
+    """The root cause of a failure in a block or below it, else of a cancellation."""
+    tree = {b.id: b for b in blocks.subtree(turn.db, block)}
+    found = [
+        (state, cause)
+        for low, n in sorted({blocks.span(turn.db, b) for b in tree.values()})
+        for _, home, state, cause in runs.ended_badly(turn.db, low, low + n)
+        if home in tree and cause
+    ]
+    return int(min(found)[1]) if found else 0
 
 
 def climb(turn: Turn, block: int, parent: int, sign: int) -> None:

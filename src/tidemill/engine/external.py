@@ -3,7 +3,7 @@
 The token of an external run is a lease held by nobody; what happens to it is told under its fence, with an idempotency key.
 """
 
-from tidemill.engine import complete, keys
+from tidemill.engine import close, complete, keys
 from tidemill.engine.complete import Answer
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import Dead, Ready, Turn
@@ -11,7 +11,7 @@ from tidemill.model.delta import RunFlag
 from tidemill.model.errors import ConflictError, NotFoundError
 from tidemill.model.events import Kind
 from tidemill.model.protocol import Out, Outcome
-from tidemill.model.states import DatumState
+from tidemill.model.states import BlockState, DatumState
 from tidemill.stores.state import blocks, data, events, gathers, leases, runs
 
 OUTSIDE = 0
@@ -141,3 +141,21 @@ def _maker(turn: Turn, row: blocks.Block, datum: int) -> int | None:
         else:
             low = mid + 1
     return None
+
+
+def end_of(turn: Turn, block: int) -> int:
+    """The datum that ends when a block does, for edges that only order; complete if the block ends well.
+
+    Raises:
+        NotFoundError: there is no such block.
+    """
+    row = blocks.get(turn.db, block)
+    if row is None:
+        raise NotFoundError(f"there is no block {block}", hint="tidemill status lists the blocks")
+    if row.out is not None:
+        return row.out
+    out = turn.engine.reserve("datum", 1)
+    blocks.set_out(turn.db, block, out)
+    if row.state not in (BlockState.OPEN, BlockState.CLOSING):
+        close.end_datum(turn, row.id, out, BlockState(row.state))
+    return out

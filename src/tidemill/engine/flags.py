@@ -1,6 +1,8 @@
 """Bits of a run's `flags` that the engine sets; the lower ones are `model.delta.RunFlag`."""
 
-from tidemill.stores.state.runs import GREW as GREW
+from tidemill.stores.state.runs import GREW, SUPERSEDED
+
+__all__ = ["FORCED", "GREW", "HAS_INPUTS", "SEVERAL_HUBS", "STARTED", "SUPERSEDED"]
 
 STARTED = 1 << 9
 """Needs n of its m inputs and has had them."""
@@ -10,5 +12,3 @@ SEVERAL_HUBS = 1 << 11
 """Is actioned on further hubs."""
 FORCED = 1 << 12
 """Was asked to execute again whatever is known."""
-SUPERSEDED = 1 << 13
-"""Has a newer generation: it counts in its block only if it was complete, and nothing brings it back to life."""

@@ -57,7 +57,9 @@ def may_lead(turn: Turn, run: int) -> bool:
         return False
     state, bits, out, task = row
     if state == runs.COMPLETE and bits & flags.GREW:
-        return data.promise_open(turn.db, out, out + turn.engine.ports(task))
+        outs = list(range(out, out + turn.engine.ports(task)))
+        # it may have completed in this very turn, with its promises still to be made
+        return data.promise_open(turn.db, out, out + len(outs)) or len(data.states(turn.db, outs)) < len(outs)
     return bool(state == runs.LIVE)
 
 

@@ -259,7 +259,9 @@ class _Rows:
                 ready.append(one)
             elif (source := found.get(key)) is not None:
                 hits[i] = source
-            elif (leader := index.lead(key, run)) is not None and reuse.may_lead(self.turn, leader):
+            elif (leader := index.lead(key, run)) is not None and (
+                leader in self.ids or reuse.may_lead(self.turn, leader)
+            ):
                 following.append((one, leader))
             else:
                 ready.append(one)

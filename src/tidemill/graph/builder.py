@@ -10,7 +10,7 @@ from tidemill.graph.future import Elements, Future, Group, Loose
 from tidemill.graph.index import Axis
 from tidemill.graph.literals import Keeper
 from tidemill.graph.recorder import Recorder
-from tidemill.graph.structure import leaves, rewrite
+from tidemill.graph.structure import bounded, leaves, rewrite
 from tidemill.model.errors import WiringError
 
 
@@ -62,7 +62,8 @@ class Builder(Recorder):
         waiting = [call]
         while waiting:
             top = waiting[-1]
-            missing = [leaf for leaf in leaves([list(top.args_), dict(top.kwargs_)]) if self._is_missing(leaf)]
+            with bounded(_arguments_of(top)):
+                missing = [leaf for leaf in leaves([list(top.args_), dict(top.kwargs_)]) if self._is_missing(leaf)]
             if missing and id(top) not in self._made:
                 waiting += reversed(missing)
                 continue
@@ -83,8 +84,9 @@ class Builder(Recorder):
         def replace(leaf: Any) -> Any:
             return self._made[id(leaf)][1] if isinstance(leaf, Loose) else leaf
 
-        args = rewrite(list(call.args_), replace)
-        kwargs = rewrite(dict(call.kwargs_), replace)
+        with bounded(_arguments_of(call)):
+            args = rewrite(list(call.args_), replace)
+            kwargs = rewrite(dict(call.kwargs_), replace)
         site, self.problems.site = self.problems.site, call.place_
         self._at_root = call is self.root
         try:
@@ -146,3 +148,7 @@ class Builder(Recorder):
     def settled(self, leaf: Any) -> Any:
         """What something pending is in this graph."""
         return self.materialise(leaf) if isinstance(leaf, Loose) else leaf
+
+
+def _arguments_of(call: Loose) -> str:
+    return f"an argument of {getattr(call.fn_, 'name', 'the call')}()"

@@ -146,6 +146,12 @@ class Pending:
 
     __hash__ = object.__hash__
 
+    def __format__(self, spec: str) -> str:
+        raise problem(
+            f"{self.what_()} is not known while the workflow is being built, so it cannot be written into a text; "
+            "do that inside a task (to look at it, write {…!r})"
+        )
+
     def __copy__(self) -> Pending:
         return self
 

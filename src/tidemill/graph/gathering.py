@@ -9,7 +9,7 @@ from tidemill.graph.check import UNKNOWN
 from tidemill.graph.future import BROKEN, Elements, Future, Group, Kind, Loose, Pending, Values
 from tidemill.graph.index import Axis, at, flatten, row_major, total
 from tidemill.graph.ports import positional
-from tidemill.graph.structure import leaves, rewrite
+from tidemill.graph.structure import bounded, leaves, rewrite
 from tidemill.model.digest import digest
 from tidemill.model.spec import Port, TaskSpec
 from tidemill.model.values import Input
@@ -215,7 +215,8 @@ def resolved(graph: Any, value: Any) -> Any:
             return graph.gather_futures(items)
         return None
 
-    return rewrite(value, visit, many)
+    with bounded("what is returned"):
+        return rewrite(value, visit, many)
 
 
 def template(value: Any) -> tuple[Any, list[int]]:

@@ -1,5 +1,6 @@
 """How a task is scheduled: options that do not change what it computes."""
 
+import math
 import re
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -73,10 +74,11 @@ class Policies:
 
 _MEANING = {
     "cache": "True or False",
-    "cpus": "a number above 0",
-    "priority": "an integer",
+    "cpus": "a number above 0 and below 1e9",
+    "priority": "an integer between -1e9 and 1e9",
     "retries": "an integer, 0 or more",
 }
+_MOST = {"priority": 1e9, "cpus": 1e9}
 _NAMES = tuple(f.name for f in fields(Policies))
 
 
@@ -91,7 +93,7 @@ def _checked(name: str, value: Any) -> Any:
         wanted = (int,) if name in {"retries", "priority"} else (int, float)
     negative = name != "priority" and isinstance(value, (int, float)) and value < 0
     right = isinstance(value, wanted) and isinstance(value, bool) == (name == "cache")
-    if not right or negative or (name == "cpus" and value == 0):
+    if not right or negative or (name == "cpus" and value == 0) or not abs(value) <= _MOST.get(name, math.inf):
         raise UsageError(f"{name}={value!r} must be {_MEANING.get(name, 'a number, 0 or more')}")
     return float(value) if wanted == (int, float) else value
 

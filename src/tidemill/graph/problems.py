@@ -1,11 +1,14 @@
 """Where in the user's program something was written, and the problems found there."""
 
+import contextlib
 import os
 import sys
 
 from tidemill.model.errors import WiringError
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_WITH = contextlib.__file__
+"""What calls our `with` blocks."""
 LIMIT = 100
 """Most problems that are kept; a loop over a million wrong calls says the same a million times."""
 
@@ -18,7 +21,7 @@ def place() -> str:
     frame = sys._getframe(1)  # noqa: SLF001 — the documented way to look at the caller without its cost in `inspect`
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE):
+        if not name.startswith(_PACKAGE) and name != _WITH:
             return f"{_short(name)}:{frame.f_lineno}"
         if frame.f_back is None:
             break

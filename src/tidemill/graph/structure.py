@@ -3,7 +3,8 @@
 import copy
 import dataclasses
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tidemill.graph.future import Group, Pending
@@ -13,6 +14,19 @@ from tidemill.graph.problems import problem
 Visit = Callable[[Any], Any]
 
 SETS = frozenset({set, frozenset})
+
+
+@contextmanager
+def bounded(what: str) -> Iterator[None]:
+    """Report a value whose parts have no end, as one that contains itself.
+
+    Raises:
+        WiringError: in place of a RecursionError in the block.
+    """
+    try:
+        yield
+    except RecursionError:
+        raise problem(f"{what} contains itself or is nested too deeply") from None
 
 
 def rewrite(value: Any, visit: Visit, on_list: Visit | None = None) -> Any:

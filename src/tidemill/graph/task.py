@@ -63,7 +63,7 @@ class Task(Generic[P, R_co]):
         self.axis = axis
         self._arity: int | None = None
         self._spec: tuple[int, TaskSpec] | None = None
-        self._copies: dict[tuple[tuple[str, Any], ...], Task[P, R_co]] = {}
+        self._copies: dict[Policies, Task[P, R_co]] = {}
         if fn is not None:
             functools.update_wrapper(self, fn)
 
@@ -100,11 +100,10 @@ class Task(Generic[P, R_co]):
         Raises:
             UsageError: if one is unknown or has an impossible value.
         """
-        key = tuple(sorted(options.items()))
-        if key not in self._copies:
-            details = replace(self.details, policies=self.details.policies.changed(options))
-            self._copies[key] = self._copy(details, self.axis)
-        return self._copies[key]
+        policies = self.details.policies.changed(options)
+        if policies not in self._copies:
+            self._copies[policies] = self._copy(replace(self.details, policies=policies), self.axis)
+        return self._copies[policies]
 
     def repeat(self, n: "int | Any", name: str | None = None) -> "Task[P, R_co]":
         """The task run `n` times with the same arguments, for different draws: see `tidemill.repeat`."""

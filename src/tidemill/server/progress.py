@@ -33,10 +33,10 @@ class Board:
 
     def open(self, root: int, *, fresh: bool) -> None:
         """Start counting a root block; what an older one has already is read from the rows."""
+        self.changed.add(root)
         if root in self._rows:
             return
         self._rows[root] = {}
-        self.changed.add(root)
         if fresh:
             return
         for task, state, n in runs.counts_of_root(self._engine.db, root):

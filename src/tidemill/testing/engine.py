@@ -18,6 +18,7 @@ from tidemill.model.errors import NotFoundError
 from tidemill.model.protocol import Claimed, Failure, Input, Out, Outcome
 from tidemill.model.states import AttemptState, BlockState, DatumState, Reason, RunView
 from tidemill.stores.state import blocks, data, runs, supersedes
+from tidemill.stores.state.database import Row, Statement
 from tidemill.stores.state.open import open_database
 from tidemill.stores.state.workers import Worker
 from tidemill.testing.graphs import Graph, Slot, Task, arguments
@@ -226,6 +227,11 @@ class EngineDriver:
         return result
 
     # ------------------------------------------------------------------------------------------------- looking
+
+    def rows(self, query: str, *params: object) -> list[Row]:
+        """The rows of a query, for tests that look inside."""
+        with self.engine.db.transaction(write=False):
+            return self.engine.db.rows(Statement(query), *params)
 
     def datum(self, block: int, graph: Graph, slot: Slot) -> int:
         """The id of a graph's output in the block it was submitted as."""

@@ -5,7 +5,7 @@ import os
 import signal
 import traceback
 
-from tidemill.model.errors import RunError, StoreFullError
+from tidemill.model.errors import RunError, StoreFullError, TidemillError, WiringError
 from tidemill.model.protocol import Failure
 from tidemill.model.states import Reason
 
@@ -13,6 +13,8 @@ FAILED = 112
 """Exit code of an executor that cannot go on for a reason that is not the user's code: no room for its files, say."""
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PYTHON = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
+_SITES = tuple(f"{os.sep}{site}{os.sep}" for site in ("site-packages", "dist-packages"))
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LINE = 500
 _TEXT = 32_768
@@ -48,22 +50,33 @@ def describe(error: BaseException, reason: Reason) -> Failure:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of the error's text; user classes may raise from `__str__` as well."""
+    """The first line of the error's text, of Tidemill's own errors with all that they say; user classes may raise from
+    `__str__` as well."""
     try:
-        text = str(error).strip()
+        text = _told(error) if isinstance(error, TidemillError) else str(error).strip()
     except Exception:  # noqa: BLE001 (a stranger's __str__)
         return "(the error has no text)"
     line = text.split("\n", 1)[0]
     return line if len(line) <= _LINE else line[:_LINE] + " …"
 
 
+def _told(error: TidemillError) -> str:
+    if isinstance(error, WiringError):
+        return "; ".join(f"{place}: {text}" if place else text for place, text in error.problems)
+    hint = f" ({error.hint})" if error.hint else ""
+    return str(error.args[0]).strip().split("\n", 1)[0] + hint
+
+
 def user_traceback(error: BaseException) -> str:
     """The traceback as Python prints it, with causes and contexts, without the frames of this package.
 
-    Where nothing but our frames would be left, they stay.
+    Where nothing but our frames would be left, they stay; of an error of Tidemill's, which says what is wrong, there is
+    then no traceback at all.
     """
     try:
         whole = traceback.TracebackException.from_exception(error)
+        if isinstance(error, TidemillError) and not _users(whole, set()):
+            return ""
         _prune(whole, set())
         return _shortened("".join(whole.format()))
     except Exception as problem:  # noqa: BLE001 (strangers' __str__, __cause__ and source loaders take part)
@@ -88,6 +101,20 @@ def _prune(part: traceback.TracebackException | None, seen: set[int]) -> None:
     _prune(part.__context__, seen)
     for inner in part.exceptions or ():
         _prune(inner, seen)
+
+
+def _users(part: traceback.TracebackException | None, seen: set[int]) -> bool:
+    """Whether any frame is in code of the user."""
+    if part is None or id(part) in seen:
+        return False
+    seen.add(id(part))
+    if any(not _ours(name) and not _installed(name) for name in (frame.filename for frame in part.stack)):
+        return True
+    return any(_users(other, seen) for other in (part.__cause__, part.__context__, *(part.exceptions or ())))
+
+
+def _installed(filename: str) -> bool:
+    return filename.startswith(_PYTHON) or any(site in filename for site in _SITES)
 
 
 def _ours(filename: str) -> bool:

@@ -31,7 +31,7 @@ class Surroundings:
     def keep(self) -> None:
         """Take what is now for what should be. The mask stays: no import has business with it."""
         self._modules = len(sys.modules)
-        self._raw = self._environ._data.copy()
+        self._raw = self._environ._data.copy()  # noqa: SLF001 (as bytes, which are compared in a third of the time)
         self._variables = self._environ.copy()
         found = [(number, signal.getsignal(number)) for name in _SIGNALS if (number := getattr(signal, name, None))]
         self._handlers = [(number, handler) for number, handler in found if handler is not None]
@@ -45,7 +45,7 @@ class Surroundings:
             return
         if os.environ is not self._environ:
             os.environ = self._environ  # noqa: B003 (the run has put another there)
-        if self._environ._data != self._raw:
+        if self._environ._data != self._raw:  # noqa: SLF001
             self._restore_variables()
         if wall >= SHORT:
             signal.setitimer(signal.ITIMER_REAL, 0)

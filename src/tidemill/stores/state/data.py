@@ -65,7 +65,7 @@ _KEPT = Statement(
     "select f.datum, f.target, f.run, f.port from {ids} {join} forward f on f.target = j.value order by f.datum"
 )
 _OF_DATA = Statement("select f.datum, f.target, f.run, f.port from {ids} {join} forward f on f.datum = j.value")
-_TO_SPAN = Statement("select datum, target, run, port from forward where target >= ? and target < ? and open = 1")
+_TO_SPAN = Statement("select datum, target, run, port from forward where target >= ? and target < ?")
 _SET_OPEN = update("forward", "open = {open}", "datum = {datum}", "datum:i open:i")
 _OPEN_PROMISE = Statement("select 1 from forward where datum >= ? and datum < ? and open = 1 {share}")
 _STILL_OPEN = Statement(
@@ -231,7 +231,7 @@ def promises(db: Database, data: list[int]) -> list[Forward]:
 
 
 def forwards_into(db: Database, low: int, high: int) -> list[Forward]:
-    """Data that wait for targets with `low <= target < high`."""
+    """Data that were promised as targets with `low <= target < high`."""
     return [Forward._make(r) for r in db.rows(_TO_SPAN, low, high)]
 
 

@@ -1,6 +1,7 @@
 """Edges from data to the runs that wait for them. Port 0… is an input number; negative ports only order."""
 
 from tidemill.stores.state.database import Column, Database, Row, Statement, insert
+from tidemill.stores.state.runs import SUPERSEDED
 
 _INSERT = insert("edge", "run:i port:i datum:i")
 _CONSUMERS = Statement(
@@ -14,7 +15,7 @@ _LIVE_CONSUMER = Statement(
 )
 _UNFINISHED_CONSUMER = Statement(
     "select e.datum, e.run from {ids} {join} edge e on e.datum = j.value {join} run r on r.id = e.run "
-    "where r.state in (0, 4, 5, 6, 9) and r.flags & 8192 = 0 limit 1"
+    f"where r.state in (0, 4, 5, 6, 9) and r.flags & {SUPERSEDED} = 0 limit 1"
 )
 _INTO = Statement("select distinct datum from edge where datum >= ? and datum < ?")
 _ENDED_OF = Statement(

@@ -13,6 +13,8 @@ LIVE, COMPLETE, ERROR, SKIPPED, CANCELLED = 0, 3, 4, 5, 6
 HELD = int(RunState.HELD)
 GREW = 1 << 8
 """Flag of a run that returned calls: its result is in a block it owns."""
+SUPERSEDED = 1 << 13
+"""Flag of a run with a newer generation: it counts in its block only if it was complete, and nothing brings it back to life."""
 
 _INSERT = insert(
     "run",
@@ -295,6 +297,17 @@ _OF_ROOT = Statement(
 def counts_of_root(db: Database, root: int) -> list[tuple[int, int, int]]:
     """(task, stored state, number) of all runs of a root block; reads every run of the store once."""
     return [(t, s, n) for t, s, n in db.rows(_OF_ROOT, root)]
+
+
+_ENDED_BADLY = Statement(
+    "select id, block, state, cause from run where id >= ? and id < ? and state in (4, 6) "
+    f"and flags & {SUPERSEDED} = 0 order by state, id limit 1000"
+)
+
+
+def ended_badly(db: Database, low: int, high: int) -> list[Row]:
+    """(id, block, state, cause) of the first failures and cancellations among the runs with `low <= id < high`."""
+    return db.rows(_ENDED_BADLY, low, high)
 
 
 _CANCELLED_BY = Statement(

@@ -1,0 +1,268 @@
+"""A model of the engine for its property test: what the graphs mean, without rows, transactions, keys or counters.
+
+A run has an outcome of its own (it was completed, failed or cancelled) or none; everything else follows from its inputs and
+is computed anew each time it is asked for. Where the engine may choose (which of two failed inputs is heard first, whether
+equal runs wait for one another), the model says what is allowed and adopts what it sees.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidemill.model.states import BlockState, DatumState, OnInput, RunView
+from tidemill.testing.graphs import Graph, Slot, Task
+
+V = RunView
+ENDED_BADLY = {V.ERROR: DatumState.ERROR, V.SKIPPED: DatumState.SKIPPED, V.CANCELLED: DatumState.CANCELLED}
+
+
+@dataclass(frozen=True)
+class Datum:
+    """A reference to a datum of the store, among arguments."""
+
+    id: int
+
+
+@dataclass
+class Call:
+    """A run of a plan. Arguments are integers, `Slot`s of the plan or `Datum`s of the store."""
+
+    task: str
+    args: list[Any]
+    after: list[Any] = field(default_factory=list)
+    flags: int = 0
+
+
+@dataclass
+class Collection:
+    """A gather over slots, made after `position` calls."""
+
+    members: list[Slot]
+    tolerate: int
+    position: int
+
+
+class Plan:
+    """A small graph as the test draws it; it can be handed to the engine, and to the model, piece by piece."""
+
+    def __init__(self, tasks: dict[str, Task]) -> None:
+        self.tasks = tasks
+        self.graph = Graph(tasks)
+        self.calls: list[Call] = []
+        self.collections: list[tuple[Slot, Collection]] = []
+        self.slots: list[Slot] = []
+
+    def call(self, call: Call) -> None:
+        args = [Slot(id=a.id) if isinstance(a, Datum) else a for a in call.args]
+        after = [Slot(id=a.id) if isinstance(a, Datum) else a for a in call.after]
+        found = self.graph.run(call.task, *args, after=after, flags=call.flags)
+        self.calls.append(call)
+        self.slots += [found[p] for p in range(self.tasks[call.task].outputs)]
+
+    def collect(self, members: list[Slot], tolerate: int) -> None:
+        found = self.graph.gather(members, tolerate=tolerate)
+        self.collections.append((found, Collection(members, tolerate, len(self.calls))))
+        self.slots.append(found)
+
+
+@dataclass
+class Run:
+    """A run as the model knows it.
+
+    Attributes:
+        own: COMPLETE, ERROR or CANCELLED if that happened to this very run, else None.
+        swept: it lived when its workflow was cancelled.
+        lease: (worker, fence) of who has it.
+        retried: it was told to run again by hand, and may execute whatever is known.
+    """
+
+    id: int
+    block: int
+    task: Task
+    args: list[Any]
+    after: list[int]
+    out: int
+    cached: bool
+    own: RunView | None = None
+    swept: bool = False
+    lease: tuple[int, int] | None = None
+    tries: int = 0
+    losses: int = 0
+    retried: bool = False
+    grew: bool = False
+
+    @property
+    def retries(self) -> int:
+        return int(self.task.options.get("retries", 0))
+
+    def policy(self, state: DatumState) -> RunView | None:
+        """How it ends on an input that ended so; None if it runs all the same."""
+        name = {DatumState.SKIPPED: "on_skipped", DatumState.CANCELLED: "on_cancelled"}.get(state, "on_error")
+        policy = self.task.options.get(name, OnInput.SKIP)
+        return {OnInput.FAIL: V.ERROR, OnInput.SKIP: V.SKIPPED, OnInput.RUN: None}[policy]
+
+
+@dataclass
+class Block:
+    """A root block: whether all of it is submitted, and whether it is being cancelled."""
+
+    id: int
+    sealed: bool = False
+
+
+class Model:
+    """All runs, data and blocks of a store.
+
+    Args:
+        tasks: by name.
+    """
+
+    def __init__(self, tasks: dict[str, Task]) -> None:
+        self.tasks = tasks
+        self.runs: dict[int, Run] = {}
+        self.blocks: dict[int, Block] = {}
+        self.roots: dict[int, int] = {}
+        self.producers: dict[int, tuple[int, int]] = {}
+        self.collections: dict[int, tuple[list[int], int]] = {}
+        self.aliases: dict[int, int] = {}
+        self._memo: dict[int, tuple[DatumState, Any]] = {}
+
+    # ------------------------------------------------------------------------------------------------- what is there
+
+    def add(self, plan: Plan, block: int, root: int, run_lo: int, out_lo: int, low: int, high: int) -> None:
+        """Calls `low … high-1` of a plan are in the store, in a block whose ids start there."""
+
+        def datum(ref: Any) -> int:
+            return ref.id if isinstance(ref, Datum) or ref.id else out_lo + plan.graph.number(ref)
+
+        self.roots[block] = root
+        for i in range(low, high):
+            call = plan.calls[i]
+            args = [Datum(datum(a)) if isinstance(a, (Slot, Datum)) else a for a in call.args]
+            task = self.tasks[call.task]
+            out = out_lo + plan.graph._runs[i].out
+            run = Run(run_lo + i, block, task, args, [datum(a) for a in call.after], out, not call.flags & 1)
+            self.runs[run.id] = run
+            self.producers.update({out + p: (run.id, p) for p in range(task.outputs)})
+        for slot, made in plan.collections:
+            if low < made.position <= high or made.position == low == 0:
+                self.collections[datum(slot)] = ([datum(m) for m in made.members], made.tolerate)
+        self.touch()
+
+    def touch(self) -> None:
+        """Something changed: what was derived is derived again."""
+        self._memo.clear()
+
+    # ------------------------------------------------------------------------------------------------- what follows
+
+    def datum(self, datum: int) -> tuple[DatumState, Any]:
+        """State and value of a datum."""
+        found = self._memo.get(datum)
+        if found is None:
+            found = self._memo[datum] = self._datum(datum)
+        return found
+
+    def _datum(self, datum: int) -> tuple[DatumState, Any]:
+        if datum in self.aliases:
+            return self.datum(self.aliases[datum])
+        if datum in self.collections:
+            return self._collection(*self.collections[datum])
+        if datum not in self.producers:
+            return DatumState.PENDING, None
+        run, port = self.producers[datum]
+        row = self.runs[run]
+        if row.own is V.COMPLETE:
+            if row.grew:
+                return DatumState.PENDING, None
+            value = self.outcome(row)
+            return DatumState.COMPLETE, value if row.task.outputs == 1 else value[port]
+        (view, *_) = self.views(row)
+        return ENDED_BADLY.get(view, DatumState.PENDING), None
+
+    def _collection(self, members: list[int], tolerate: int) -> tuple[DatumState, Any]:
+        found = [self.datum(m) for m in members]
+        if sum(s in ENDED_BADLY.values() for s, _ in found) > tolerate:
+            return DatumState.ERROR, None
+        if any(s is DatumState.PENDING for s, _ in found):
+            return DatumState.PENDING, None
+        return DatumState.COMPLETE, [v for _, v in found]
+
+    def inputs(self, row: Run) -> list[int]:
+        return [*[a.id for a in row.args if isinstance(a, Datum)], *row.after]
+
+    def views(self, row: Run) -> list[RunView]:
+        """How the run may be seen; the first is what its consumers take it for."""
+        if row.own is not None:
+            return [row.own]
+        if row.lease is not None:
+            return [V.RUNNING]
+        states = [self.datum(d)[0] for d in self.inputs(row)]
+        ends = [e for s in states if s in ENDED_BADLY.values() and (e := row.policy(s)) is not None]
+        if row.swept:
+            return [V.CANCELLED, *ends]
+        if ends:
+            return list(dict.fromkeys(ends))
+        return [V.WAITING] if DatumState.PENDING in states else [V.READY]
+
+    def values(self, row: Run) -> list[Any]:
+        """The arguments; an input without a value is None."""
+        return [self.datum(a.id)[1] if isinstance(a, Datum) else a for a in row.args]
+
+    def outcome(self, row: Run) -> Any:
+        """What the run's function gives."""
+        return row.task.function(*self.values(row))
+
+    def key(self, row: Run) -> tuple[Any, ...] | None:
+        """What decides whether a result is known, for runs all of whose inputs are there; None if nothing is reused."""
+        if not row.cached or any(self.datum(d)[0] is DatumState.PENDING for d in self.inputs(row)):
+            return None
+        return row.task.name, repr(self.values(row))
+
+    def known(self, row: Run) -> bool:
+        """Whether an equal run is complete, with its outputs."""
+        key = self.key(row)
+        return key is not None and any(
+            other.own is V.COMPLETE and other.id != row.id and self.key(other) == key and self._whole(other)
+            for other in self.runs.values()
+        )
+
+    def _whole(self, row: Run) -> bool:
+        return all(self.datum(row.out + p)[0] is DatumState.COMPLETE for p in range(row.task.outputs))
+
+    def block(self, block: int) -> BlockState:
+        """How a root block stands once nothing is left to do."""
+        found = self.blocks[block]
+        views = [self.views(r)[0] for r in self.runs.values() if self.roots[r.block] == block]
+        if not found.sealed or any(v in (V.WAITING, V.READY, V.RUNNING) for v in views):
+            return BlockState.OPEN
+        if V.ERROR in views:
+            return BlockState.ERROR
+        return BlockState.CANCELLED if V.CANCELLED in views else BlockState.COMPLETE
+
+    # ------------------------------------------------------------------------------------------------- adopting
+
+    def adopt(self, seen: Callable[[list[int]], dict[int, RunView]]) -> Iterator[Run]:
+        """Where the engine had a choice, take over what it chose; runs that were reused are yielded.
+
+        Raises:
+            AssertionError: it chose something that is not allowed.
+        """
+        changed = True
+        while changed:
+            changed = False
+            actual = seen(list(self.runs))
+            for row in list(self.runs.values()):
+                allowed, found = self.views(row), actual[row.id]
+                if found is V.COMPLETE and allowed == [V.READY] and self.known(row):
+                    row.own = found
+                    self.touch()
+                    changed = True
+                    yield row
+                elif row.swept and row.own is None and found in allowed:
+                    row.swept = False
+                    row.own = found if found is V.CANCELLED else None
+                    self.touch()
+                    changed = True
+        actual = seen(list(self.runs))
+        wrong = {r: (self.views(row), actual[r]) for r, row in self.runs.items() if actual[r] not in self.views(row)}
+        assert not wrong, f"runs may be seen as …, but are …: {wrong}"

@@ -1,0 +1,206 @@
+"""Reuse: what is known is not executed again, what is under way is waited for."""
+
+from tests.engine.conftest import Drive
+from tests.engine.tasks import ADD, NUMBER, PAIR, Switch, shaky
+from tidemill.engine import expire, hold, hubs, remove, rerun
+from tidemill.model.events import Kind, decode
+from tidemill.model.states import BlockState, RunView
+from tidemill.testing.engine import EngineDriver
+from tidemill.testing.graphs import Graph, Task
+from tidemill.testing.invariants import check_invariants
+
+
+def pipeline(d: EngineDriver, seed: int = 1) -> Graph:
+    g = d.graph()
+    a = g.run("number", seed)
+    p = g.run("pair", a)
+    g.result = [g.run("add", p, p[1])]
+    return g
+
+
+def events(d: EngineDriver, kind: Kind) -> list[tuple[list[int], object]]:
+    return [
+        (e.ids, e.note) for (body,) in d.rows("select data from event order by seq") for e in decode(body) if e.kind == kind
+    ]
+
+
+def test_equal_workflows_execute_once(drive: Drive) -> None:
+    d = drive(NUMBER, ADD, PAIR)
+    first = d.submit(pipeline(d), key="a")
+    d.settle()
+    before = len(d.log)
+    second = d.submit(pipeline(d), key="b")
+    d.settle()
+    assert len(d.log) == before
+    assert d.results(first) == d.results(second) == [3]
+    assert d.block(second).reused == 3
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_reuse_outlives_the_engine(drive: Drive) -> None:
+    d = drive(NUMBER, ADD, PAIR)
+    d.submit(pipeline(d), key="a")
+    d.settle()
+    d.crash()
+    before = len(d.log)
+    second = d.submit(pipeline(d), key="b")
+    d.settle()
+    assert d.results(second) == [3]
+    assert len(d.log) == before
+
+
+def test_an_equal_run_under_way_is_waited_for(drive: Drive) -> None:
+    d = drive(NUMBER, ADD, PAIR, batch=1)
+    first = d.submit(pipeline(d), key="a")
+    second = d.submit(pipeline(d), key="b")
+    check_invariants(d.engine.db)
+    d.settle()
+    assert d.results(first) == d.results(second) == [3]
+    assert len(d.log) == 3
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_who_waited_executes_itself_if_the_first_fails(drive: Drive) -> None:
+    switch = Switch()
+    calls: list[int] = []
+
+    def once(x: int) -> int:
+        calls.append(x)
+        if len(calls) == 1:
+            raise ValueError("the first fails")
+        return x
+
+    d = drive(Task("once", once), shaky(switch))
+    g = d.graph()
+    a, b, c = (g.run("once", 1) for _ in range(3))
+    block = d.submit(g)
+    d.settle()
+    views = sorted(d.view(d.run_id(block, s)) for s in (a, b, c))
+    assert views == [RunView.COMPLETE, RunView.COMPLETE, RunView.ERROR]
+    assert len(calls) == 2
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_run_that_is_waited_for_takes_the_higher_priority(drive: Drive) -> None:
+    d = drive(NUMBER, batch=1)
+    g = d.graph()
+    first = g.run("number", 100, priority=0)
+    for i in range(3):
+        g.run("number", i, priority=5)
+    waits = g.run("number", 100, priority=9)
+    block = d.submit(g)
+    assert d.run_id(block, waits) in dict(d.rows("select run, leader from follow"))
+    d.settle()
+    assert d.log[0] == ("number", [100])
+    assert d.view(d.run_id(block, first)) is RunView.COMPLETE
+    assert d.count("number") == 4
+
+
+def test_a_run_of_a_suspended_workflow_is_executed_for_who_waits_for_it(drive: Drive) -> None:
+    d = drive(NUMBER)
+    g = d.graph()
+    g.run("number", 1)
+    first = d.submit(g, key="a")
+    second = d.submit(g, key="b")
+    d.control(hubs.set_active, d.block(first).hub, active=False)
+    d.settle()
+    assert d.block(second).state == BlockState.COMPLETE
+    third = d.submit(g, key="c")
+    d.settle()
+    assert d.block(third).state == BlockState.COMPLETE
+    assert d.count("number") == 1
+    check_invariants(d.engine.db)
+
+
+def test_nobody_waits_for_a_run_that_is_held(drive: Drive) -> None:
+    d = drive(NUMBER)
+    g = d.graph()
+    a = g.run("number", 1)
+    first, second = d.submit(g, key="a"), d.submit(g, key="b")
+    d.control(hold.hold, [d.run_id(first, a)])
+    third = d.submit(g, key="c")
+    d.settle()
+    assert d.view(d.run_id(first, a)) is RunView.HELD
+    assert [d.block(b).state for b in (second, third)] == [BlockState.COMPLETE] * 2
+    d.control(hold.unhold, [d.run_id(first, a)])
+    d.settle()
+    assert d.count("number") == 1
+    assert d.block(first).state == BlockState.COMPLETE
+
+
+def test_an_unequal_second_result_is_recorded_and_the_first_stays(drive: Drive) -> None:
+    draws = iter(range(10))
+    d = drive(Task("draw", lambda: next(draws)), ADD)
+    g = d.graph()
+    a = g.run("draw")
+    g.result = [g.run("add", a, 10)]
+    first = d.submit(g, key="a")
+    d.settle()
+    run = d.run_id(first, a)
+    new = d.control(rerun.rerun, [run])
+    d.settle()
+    assert d.results(first) == [11]
+    assert events(d, Kind.NONDETERMINISTIC) == [([new[run]], [run])]
+    second = d.submit(g, key="b")
+    d.settle()
+    assert d.results(second) == [10]
+    assert d.count("draw") == 2
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_an_equal_second_result_is_no_event(drive: Drive) -> None:
+    d = drive(NUMBER)
+    g = d.graph()
+    a = g.run("number", 1)
+    block = d.submit(g)
+    d.settle()
+    d.control(rerun.rerun, [d.run_id(block, a)])
+    d.settle()
+    assert d.count("number") == 2
+    assert events(d, Kind.NONDETERMINISTIC) == []
+
+
+def test_results_that_are_gone_are_made_again(drive: Drive) -> None:
+    d = drive(NUMBER, ADD, PAIR)
+    g = pipeline(d)
+    first = d.submit(g, key="a")
+    d.settle()
+    d.control(expire.expire, [d.datum(first, g, g.result[0])])
+    before = len(d.log)
+    second = d.submit(pipeline(d), key="b")
+    d.settle()
+    assert d.results(second) == [3]
+    assert d.log[before:] == [("add", [1, 2])]
+    third = d.submit(pipeline(d), key="c")
+    d.settle()
+    assert d.results(third) == [3]
+    assert len(d.log) == before + 1
+
+
+def test_a_reused_value_that_is_gone_when_it_is_needed_is_made_again(drive: Drive) -> None:
+    d = drive(NUMBER, ADD, PAIR)
+    g = pipeline(d)
+    first = d.submit(g, key="a")
+    d.settle()
+    made = [d.datum(first, g, s) for s in (g.result[0],)]
+    pair = d.rows("select out from run where task = (select id from task where name = 'pair')")[0][0]
+    d.control(expire.lose, [pair, *made])
+    before = len(d.log)
+    second = d.submit(pipeline(d), key="b")
+    d.settle()
+    assert d.results(second) == [3]
+    assert sorted(name for name, _ in d.log[before:]) == ["add", "pair"]
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_invalid_results_are_not_reused(drive: Drive) -> None:
+    d = drive(NUMBER)
+    g = d.graph()
+    a = g.run("number", 1)
+    first = d.submit(g, key="a")
+    d.settle()
+    assert d.control(remove.invalidate, [d.run_id(first, a)]) == [d.run_id(first, a)]
+    d.submit(g, key="b")
+    d.settle()
+    assert d.count("number") == 2
+    assert d.view(d.run_id(first, a)) is RunView.INVALID
