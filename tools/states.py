@@ -25,9 +25,9 @@ WHEN = {
         "skip": 'an input ended without a value and the task says `"skip"`',
         "revive": "something it depends on was retried",
         "cancel": "`tidemill cancel`, or its workflow stops at the first failure",
-        "hold": "held back by hand",
-        "unhold": "no longer held back; with nothing pending it goes on to ready at once",
-        "invalidate": "declared wrong by hand",
+        "hold": "`tidemill hold`",
+        "unhold": "`tidemill unhold`; with nothing pending it goes on to ready at once",
+        "invalidate": "`tidemill invalidate`: its results stay, and are never reused again",
         "delete": "deleted by hand",
     },
     "datum": {

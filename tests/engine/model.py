@@ -1,8 +1,8 @@
 """A model of the engine for its property test: what the graphs mean, without rows, transactions, keys or counters.
 
-A run has an outcome of its own (it was completed, failed or cancelled) or none; everything else follows from its inputs and
-is computed anew each time it is asked for. Where the engine may choose (which of two failed inputs is heard first, whether
-equal runs wait for one another), the model says what is allowed and adopts what it sees.
+A run has an outcome of its own (it was completed, failed or cancelled) or none; everything else follows from its
+inputs and is computed anew each time it is asked for. Where the engine may choose (which of two failed inputs is heard
+first, whether equal runs wait for one another), the model says what is allowed and adopts what it sees.
 """
 
 from collections.abc import Callable, Iterator

@@ -23,7 +23,6 @@ class Switch:
         return total(list(args))
 
 
-
 NUMBER = Task("number", lambda x: x)
 ADD = Task("add", lambda *args: total(list(args)))
 COLLECT = Task("collect", lambda *args: list(args))

@@ -20,7 +20,10 @@ def pipeline(d: EngineDriver, seed: int = 1) -> Graph:
 
 def events(d: EngineDriver, kind: Kind) -> list[tuple[list[int], object]]:
     return [
-        (e.ids, e.note) for (body,) in d.rows("select data from event order by seq") for e in decode(body) if e.kind == kind
+        (e.ids, e.note)
+        for (body,) in d.rows("select data from event order by seq")
+        for e in decode(body)
+        if e.kind == kind
     ]
 
 

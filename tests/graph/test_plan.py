@@ -159,7 +159,7 @@ def test_a_directory_gets_the_digest_that_a_store_gives_it(tmp_path: Path) -> No
     (folder / "deep" / "large").write_bytes(os.urandom(200_000))
     (folder / "small").write_text("s")
     (folder / "link").symlink_to("small")
-    store = open_objects(f"memory:{tmp_path.name}")
+    store = open_objects(f"memory://{tmp_path.name}")
     assert (describe(str(folder)).digest, describe(str(folder)).size) == store.put_dir(folder)
 
 

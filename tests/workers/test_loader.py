@@ -236,6 +236,30 @@ def test_a_value_that_is_another_in_the_worker_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "module"])
+def test_files_that_a_module_reads_are_looked_for_where_the_user_was(tmp_path: Path, kind: str) -> None:
+    project, there = tmp_path / "project", tmp_path / "there"
+    for folder in (project, there):
+        folder.mkdir()
+    (there / "settings.txt").write_text("from there")
+    main = write(
+        project / "settled.py", "import os\nTEXT = open('settings.txt').read()\ndef one(): return [TEXT, os.getcwd()]"
+    )
+    where = {"file": main} if kind == "file" else {"module": "settled"}
+    with FakeEngine(tmp_path / "own", path=[str(project)]) as engine:
+        fails(engine.run(engine.task(python_spec("one", cwd=str(tmp_path / "gone"), **where))), Reason.BAD_INPUT)
+    with FakeEngine(tmp_path / "own", path=[str(project)]) as engine:
+        text, cwd = engine.value(engine.run(engine.task(python_spec("one", cwd=str(there), **where))))
+        assert text == "from there"
+        assert cwd.startswith(str(engine.scratch)), "tasks themselves run in their own directory"
+
+
+def test_a_script_that_wants_its_command_line_says_what_to_do(fresh: FakeEngine, tmp_path: Path) -> None:
+    script = write(tmp_path / "script.py", "import sys\nN = int(sys.argv[1])\ndef one(): return N")
+    failure = fails(fresh.run(fresh.task(python_spec("one", file=script))), Reason.BAD_INPUT)
+    assert "read sys.argv below" in failure.message
+
+
+@pytest.mark.parametrize("kind", ["file", "module"])
 def test_code_edited_between_two_submissions_is_loaded_again(tmp_path: Path, kind: str) -> None:
     project = tmp_path / "project"
     project.mkdir()

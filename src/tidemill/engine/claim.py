@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from tidemill.engine.engine import Engine
 
 Room = Callable[[Class, int], int]
-"""How many of the runs of a class that stand ready (the second argument) a worker may take now; 0 where it does not fit."""
+"""How many of the runs of a class that stand ready (the second argument) a worker may take now; 0 where it does not
+fit.
+"""
 
 MANY = 1 << 30
 """Stands for a number of ready runs that is not known, because other engines add to it."""
@@ -87,7 +89,9 @@ def _draw(draw: random.Random, fitting: dict[int, int], weights: dict[int, float
 
 
 def _take(turn: Turn, cls: int, n: int) -> list[int]:
-    """Up to `n` ready runs of a class. What became ready in this turn goes out directly where nothing stands before it."""
+    """Up to `n` ready runs of a class. What became ready in this turn goes out directly where nothing stands before
+    it.
+    """
     engine = turn.engine
     hot = turn.hot.get(cls, [])
     if engine.ready.get(cls, 0) <= 0:
@@ -211,8 +215,8 @@ def _message(row: InputRow, sources: Sources) -> Input:
 
 
 def _leave_other_hubs(turn: Turn, several: list[int]) -> set[int]:
-    """Runs that stand in several classes were taken from one: take them off the others. Those that another engine took from
-    another class at the same time."""
+    """Runs that stand in several classes were taken from one: take them off the others. Those that another engine took
+    from another class at the same time."""
     runs.lock(turn.db, several)
     gone = set(leases.current(turn.db, several))
     rows = runs.get(turn.db, several)

@@ -57,7 +57,9 @@ def _close(turn: Turn, row: Counted) -> None:
 
 
 def end_datum(turn: Turn, block: int, out: int, state: BlockState) -> None:
-    """The datum that stands for the end of a block ends as the block did; without a value, it names a root cause in it."""
+    """The datum that stands for the end of a block ends as the block did; without a value, it names a root cause in
+    it.
+    """
     if state is BlockState.COMPLETE:
         data.add(turn.db, [out], [None], [0], [data.COMPLETE], [data.BLOCK], [0], [_END], [None])
         turn.done.append(out)

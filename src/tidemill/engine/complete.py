@@ -1,6 +1,7 @@
 """Completion: outputs, status, attempt, growth and what they make ready, together or not at all.
 
-Only the current fence is accepted. An outcome that was accepted before is told so when it comes again; any other is refused.
+Only the current fence is accepted. An outcome that was accepted before is told so when it comes again; any other is
+refused.
 """
 
 from enum import IntEnum
@@ -32,7 +33,8 @@ class Answer(IntEnum):
 def complete(turn: Turn, worker: int, outcomes: list[Outcome]) -> list[Answer]:
     """Take in what a worker finished; one answer per outcome, in order.
 
-    Growth is expanded after the caller has settled the turn, so that what this turn completed is counted once: see `Turn`.
+    Growth is expanded after the caller has settled the turn, so that what this turn completed is counted once: see
+        `Turn`.
     """
     taken, answers = _fence(turn, worker, outcomes)
     if not taken:
@@ -43,7 +45,7 @@ def complete(turn: Turn, worker: int, outcomes: list[Outcome]) -> list[Answer]:
         _succeed(turn, worker, good)
     bad = [t for t in taken if t[0].state != AttemptState.COMPLETE]
     if bad:
-        retry.failed(turn, worker, bad)
+        retry.failed(turn, bad)
     return answers
 
 
@@ -176,8 +178,12 @@ def _second_results(turn: Turn, good: list[Taken]) -> set[int]:
     second = [(o, source) for o, key in doubtful if (source := first.get(key)) is not None and source.run != o.run]
     lost = [(o, index.known(key) or 0) for o, key in doubtful if key not in first]
     rows = runs.get(turn.db, [run for o, run in lost if run != o.run])
-    heads = data.get(turn.db, [r.out + p for r in rows.values() for p in range(turn.engine.ports(r.task))], values=False)
-    different = [(o.run, s.run) for o, s in second if o.outs and [d.digest for d in s.outputs] != [x.digest for x in o.outs]]
+    heads = data.get(
+        turn.db, [r.out + p for r in rows.values() for p in range(turn.engine.ports(r.task))], values=False
+    )
+    different = [
+        (o.run, s.run) for o, s in second if o.outs and [d.digest for d in s.outputs] != [x.digest for x in o.outs]
+    ]
     for o, run in lost:
         before = [heads.get(rows[run].out + p) for p in range(len(o.outs))] if run in rows else []
         if any(d is not None and d.digest not in (None, x.digest) for d, x in zip(before, o.outs, strict=False)):

@@ -1,7 +1,7 @@
 """Cancelling and stopping. Large blocks are swept in slices.
 
-What else people may ask of blocks and runs lives beside this module: `revive` (retry), `rerun`, `hold`, `hubs`, `shares` (priorities
-and weights), `remove` (invalidate and delete), `expire`, `external`.
+What else people may ask of blocks and runs lives beside this module: `revive` (retry), `rerun`, `hold`, `hubs`,
+`shares` (priorities and weights), `remove` (invalidate and delete), `expire`, `external`.
 """
 
 from tidemill.engine import hubs, spread, stand, submit
@@ -75,7 +75,9 @@ def sweep(turn: Turn) -> None:
     low, high = row.run_lo, row.run_lo + row.run_n
     found = runs.live_between(turn.db, max(low, cursor), high, SLICE)
     stopping = {
-        b: r for b, r in blocks.get_many(turn.db, sorted({r[1] for r in found})).items() if r.state == BlockState.CLOSING
+        b: r
+        for b, r in blocks.get_many(turn.db, sorted({r[1] for r in found})).items()
+        if r.state == BlockState.CLOSING
     }
     for b, stopped in stopping.items():
         chosen = [r[0] for r in found if r[1] == b]
@@ -117,7 +119,9 @@ def cancel_runs(turn: Turn, ids: list[int], cause: int, *, running: bool) -> int
 
 
 def void(turn: Turn, rows: list[Run], held: dict[int, tuple[int, int]]) -> list[Run]:
-    """Take back the leases (run -> fence, worker) of these runs and have their workers stop; the rows as they are now."""
+    """Take back the leases (run -> fence, worker) of these runs and have their workers stop; the rows as they are
+    now.
+    """
     voided = [(r.id, *held[r.id]) for r in rows if r.id in held]
     if not voided:
         return rows

@@ -1,7 +1,7 @@
 """The engine: one connection to a store, what is derived from its rows, and turns.
 
-On SQLite an engine is alone (the store directory's OS lock says so); on PostgreSQL several serve one store. Everything kept in
-memory is derived: `reload` rebuilds it, and a turn that fails rolls back and reloads.
+On SQLite an engine is alone (the store directory's OS lock says so); on PostgreSQL several serve one store. Everything
+kept in memory is derived: `reload` rebuilds it, and a turn that fails rolls back and reloads.
 """
 
 import math
@@ -116,7 +116,9 @@ class Engine:
             self.flight = claim.leased(self)
 
     def adopt(self) -> None:
-        """Look for work of engines that are gone (or of ours before a restart): ends to tell, growths to expand, blocks to sweep."""
+        """Look for work of engines that are gone (or of ours before a restart): ends to tell, growths to expand,
+        blocks to sweep.
+        """
         self.doomed = self.unexpanded = True
         self.unfolded = not self.alone
         self.sweeps = control.sweeps(self.db)
@@ -182,7 +184,7 @@ class Engine:
         with self.turn() as turn:
             return work(turn)
 
-    def _meet(self, turn: Turn, shared: bool) -> None:  # noqa: FBT001
+    def _meet(self, turn: Turn, shared: bool) -> None:
         """PostgreSQL: keep the turns of several engines apart as far as needed, and learn what the others changed."""
         own = self.sweeps or self.unexpanded or self.next_timer <= self.clock.monotonic()
         turn.shared = shared and not own

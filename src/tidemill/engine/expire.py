@@ -11,8 +11,9 @@ from tidemill.stores.state.database import Database
 
 
 def set_lifetime(turn: Turn, ids: list[int], block: int, *, after_use: bool) -> None:
-    """These data expire when no run that has not ended needs them any more (`after_use`), else when `block` has ended well;
-    those of the first kind do so then at the latest. A block with failures keeps them, so that it can be retried."""
+    """These data expire when no run that has not ended needs them any more (`after_use`), else when `block` has ended
+    well; those of the first kind do so then at the latest. A block with failures keeps them, so that it can be
+    retried."""
     n = len(ids)
     turn.engine.lifetimes += data.set_lifetime(turn.db, ids, [AFTER_USE if after_use else AFTER_BLOCK] * n, [block] * n)
 
@@ -44,7 +45,10 @@ def _with_members(turn: Turn, ids: list[int]) -> list[int]:
         found += wanted
         collected = gathers.states(turn.db, wanted)
         wanted = [
-            i for g in collected for s in gathers.stretches(turn.db, g) for i in range(s.lo, s.lo + s.n * s.step, s.step)
+            i
+            for g in collected
+            for s in gathers.stretches(turn.db, g)
+            for i in range(s.lo, s.lo + s.n * s.step, s.step)
         ]
     return found
 
@@ -76,7 +80,9 @@ def expire(turn: Turn, ids: list[int]) -> list[int]:
 
 
 def lose(turn: Turn, ids: list[int]) -> list[int]:
-    """COMPLETE -> LOST: the bytes are not where they should be. Those that were, collections with such members included."""
+    """COMPLETE -> LOST: the bytes are not where they should be. Those that were, collections with such members
+    included.
+    """
     gone = _lose_all(turn, ids, data.lose)
     turn.event(Kind.EXPIRED, gone, note="lost")
     return gone
@@ -95,8 +101,8 @@ def _lose_all(turn: Turn, ids: list[int], how: Callable[[Database, list[int]], l
 
 
 def restore(turn: Turn, datum: int, digest: bytes, value: bytes | None) -> bool:
-    """EXPIRED or LOST -> COMPLETE: the same bytes are there again; False if they are not the same, or nothing was missing.
-    Collections that lacked only this member come back with it."""
+    """EXPIRED or LOST -> COMPLETE: the same bytes are there again; False if they are not the same, or nothing was
+    missing. Collections that lacked only this member come back with it."""
     row = data.get(turn.db, [datum], values=False).get(datum)
     if row is None or row.digest != digest or not data.restore(turn.db, datum, value):
         return False

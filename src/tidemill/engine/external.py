@@ -1,6 +1,7 @@
 """What comes from outside: external runs, which nobody claims, and data that no run of the graph makes.
 
-The token of an external run is a lease held by nobody; what happens to it is told under its fence, with an idempotency key.
+The token of an external run is a lease held by nobody; what happens to it is told under its fence, with an idempotency
+key.
 """
 
 from tidemill.engine import close, complete, keys
@@ -42,8 +43,8 @@ def tell(turn: Turn, outcome: Outcome, key: str) -> Answer:
         inputs = data.inputs(turn.db, [row.id])
         found = keys.final_key(row.key, row.flags, inputs) if inputs else bytes(row.key)
         turn.engine.flight[outcome.run] = Leased(
-            outcome.fence, OUTSIDE, row.task, row.block, row.out, row.cls, found, row.flags | RunFlag.NO_CACHE, row.tries,
-            row.losses,
+            outcome.fence, OUTSIDE, row.task, row.block, row.out, row.cls, found, row.flags | RunFlag.NO_CACHE,
+            row.tries, row.losses,
         )  # fmt: skip
     (answer,) = complete.complete(turn, OUTSIDE, [outcome])
     events.tell(turn.db, key, turn.now, bytes([answer]))

@@ -1,7 +1,7 @@
 """Forgetting an end: data that ended without a value are pending again, and who was told of that end has not been.
 
-Waiting runs wait again; runs that ended because of it are revived in slices (each holds its block open until its turn comes);
-what had consumed it and is complete is noted as outdated.
+Waiting runs wait again; runs that ended because of it are revived in slices (each holds its block open until its turn
+comes); what had consumed it and is complete is noted as outdated.
 """
 
 from tidemill.engine import control, flags, gathers, reopen, spread, stand
@@ -26,7 +26,10 @@ def count_pending(turn: Turn, rows: list[Run]) -> tuple[dict[int, int], list[tup
                 hear.append((datum, run, port, state))
         elif state in (None, DatumState.WRITING) or datum in aside:
             waits[run] += 1
-        elif state in spread.FAILED_STATES and spread.end_by_policy(turn.engine.spec(turn.db, row.task), state) is not None:
+        elif (
+            state in spread.FAILED_STATES
+            and spread.end_by_policy(turn.engine.spec(turn.db, row.task), state) is not None
+        ):
             waits[run] += 1
             hear.append((datum, run, port, state))
     return waits, hear

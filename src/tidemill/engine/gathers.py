@@ -76,7 +76,9 @@ def finish(turn: Turn, row: Gather) -> None:
 
 
 def _chunk_digests(turn: Turn, stretches: list[Stretch]) -> list[bytes]:
-    """One digest for each `STRETCH` members in order, over theirs; it does not depend on how the members are numbered."""
+    """One digest for each `STRETCH` members in order, over theirs; it does not depend on how the members are
+    numbered.
+    """
     chunks: list[list[Stretch]] = []
     position = 0
     for s in stretches:
@@ -125,8 +127,8 @@ def span(turn: Turn, low: int, n: int, step: int) -> list[Row]:
 
 
 def _close_stretch(turn: Turn, gather: int, seq: int, rows: list[Row]) -> None:
-    """All members of a stretch have ended: it gets its digest, BLAKE3 over theirs in order, unless some have no value any
-    more (then it has to be looked at again)."""
+    """All members of a stretch have ended: it gets its digest, BLAKE3 over theirs in order, unless some have no value
+    any more (then it has to be looked at again)."""
     if not any(r[1] in data.GONE for r in rows):
         gathers.close_stretch(turn.db, gather, seq, digest_all([r[5] or _MISSING for r in rows]))
 
@@ -200,7 +202,9 @@ def reopen(turn: Turn, pending: list[int]) -> Reopened:
 
 
 def _recount_stretches(turn: Turn, gather: int) -> tuple[int, int, int]:
-    """Set the stretches' counters from their members' rows: (stretches not ended, members complete, ended without a value)."""
+    """Set the stretches' counters from their members' rows: (stretches not ended, members complete, ended without a
+    value).
+    """
     open_stretches = good = bad = 0
     for s in gathers.stretches(turn.db, gather):
         ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED]

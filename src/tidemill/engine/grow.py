@@ -25,7 +25,9 @@ class Whose(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A block for a growth: where its runs and data start, and the data that the growing run's outputs are promised as."""
+    """A block for a growth: where its runs and data start, and the data that the growing run's outputs are promised
+    as.
+    """
 
     block: int
     run_lo: int
@@ -106,7 +108,9 @@ def promise_ended(turn: Turn, targets: list[int]) -> None:
 
 
 def again(turn: Turn, run: int, parent: int, out: int, source: int) -> None:
-    """A reused run that grew: the same growth again in its own block, where each grown run is looked up by its own key."""
+    """A reused run that grew: the same growth again in its own block, where each grown run is looked up by its own
+    key.
+    """
     owned = blocks.owned_by(turn.db, source)
     assert owned is not None
     recorded = blocks.delta(turn.db, owned.id)

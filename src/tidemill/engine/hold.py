@@ -45,4 +45,3 @@ def _ends(turn: Turn, waiting: list[int]) -> list[tuple[int, int, int, int]]:
     rows = runs.get(turn.db, waiting)
     _, hear = forget.count_pending(turn, list(rows.values()))
     return hear
-

@@ -110,7 +110,8 @@ def action(turn: Turn, ids: list[int], hub: int, weight: float = 1.0) -> int:
 
 
 def withdraw(turn: Turn, ids: list[int], hub: int) -> int:
-    """Take runs off a hub, which changes no status; how many were on it. A run on no hub waits until it is actioned again.
+    """Take runs off a hub, which changes no status; how many were on it. A run on no hub waits until it is actioned
+    again.
 
     Raises:
         NotFoundError: there is no such hub.
@@ -145,7 +146,9 @@ def _forget_actions(turn: Turn, rows: list[Run], hub: int) -> set[int]:
 
 
 def _leave_own(turn: Turn, row: Run) -> None:
-    """The class that a run has by birth becomes one of its further classes, or one of the hub that nobody claims from."""
+    """The class that a run has by birth becomes one of its further classes, or one of the hub that nobody claims
+    from.
+    """
     engine = turn.engine
     stood = stand.drop_from(turn, row.cls, [row.id])
     further = sorted(cls for _, cls in classes.actions(turn.db, [row.id]))

@@ -1,8 +1,8 @@
 """Run keys: what decides whether a result is known already.
 
-The base key of a run is the digest of its task's digest and its argument template. A run without inputs has it as its key;
-with inputs the key is the digest of the base key and the inputs' digests in port order. A run that needs n of its m inputs
-has those that had come by then in its key, each with its port.
+The base key of a run is the digest of its task's digest and its argument template. A run without inputs has it as its
+key; with inputs the key is the digest of the base key and the inputs' digests in port order. A run that needs n of its
+m inputs has those that had come by then in its key, each with its port.
 """
 
 from collections.abc import Iterable

@@ -97,7 +97,9 @@ def leave(turn: Turn) -> None:
 
 
 def dead_engines(turn: Turn) -> list[Worker]:
-    """Engines whose leases may be taken back: every other one if this engine is alone, else those past their deadline."""
+    """Engines whose leases may be taken back: every other one if this engine is alone, else those past their
+    deadline.
+    """
     now = turn.engine.clock.monotonic()
     others = [w for w in workers.engines(turn.db) if w.id != turn.engine.id]
     return others if turn.engine.alone else [w for w in others if w.deadline < now]

@@ -9,8 +9,8 @@ from tidemill.stores.state import blocks, data, edges, runs
 
 
 def invalidate(turn: Turn, ids: list[int]) -> list[int]:
-    """COMPLETE, ERROR, SKIPPED or CANCELLED -> INVALID: the result is not to be trusted, and no later run reuses it. Its data
-    stay; `rerun` gives it, and what followed from it, a new generation. The runs that changed."""
+    """COMPLETE, ERROR, SKIPPED or CANCELLED -> INVALID: the result is not to be trusted, and no later run reuses it.
+    Its data stay; `rerun` gives it, and what followed from it, a new generation. The runs that changed."""
     reopen.prepare(turn)
     found = sorted(runs.invalidate(turn.db, ids))
     turn.engine.index.forget(found)
@@ -72,7 +72,8 @@ def _refuse_needed(turn: Turn, made: list[int]) -> None:
     needed = edges.live_consumer(turn.db, made)
     if needed is not None:
         raise ConflictError(
-            f"run {needed[1]} has not ended and needs datum {needed[0]}", hint="cancel that run first, or wait until it has"
+            f"run {needed[1]} has not ended and needs datum {needed[0]}",
+            hint="cancel that run first, or wait until it has",
         )
 
 

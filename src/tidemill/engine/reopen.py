@@ -75,7 +75,9 @@ def refuse_closing(turn: Turn, ids: set[int]) -> None:
 
 
 def reopen(turn: Turn, ids: set[int]) -> Reopened:
-    """COMPLETE, ERROR or CANCELLED -> OPEN for these blocks and all that they lie in; what they counted leaves their parents."""
+    """COMPLETE, ERROR or CANCELLED -> OPEN for these blocks and all that they lie in; what they counted leaves their
+    parents.
+    """
     found = upwards(turn, ids)
     reopened = Reopened([], {})
     ended = sorted(b for b, row in found.items() if row.state in _ENDED)

@@ -1,4 +1,6 @@
-"""Running again by hand: never a rewind, always a new generation of runs, or of a block, and of all that follows from it."""
+"""Running again by hand: never a rewind, always a new generation of runs, or of a block, and of all that follows from
+it.
+"""
 
 import msgspec
 
@@ -15,8 +17,8 @@ from tidemill.stores.state.runs import Run
 
 
 def rerun(turn: Turn, ids: list[int]) -> dict[int, int]:
-    """Execute ended runs again, whatever is known; what follows from them gets new runs too, whose keys decide whether they
-    execute. Runs that were superseded before stand for their newest generation. The new run of each old one.
+    """Execute ended runs again, whatever is known; what follows from them gets new runs too, whose keys decide whether
+    they execute. Runs that were superseded before stand for their newest generation. The new run of each old one.
 
     Raises:
         ConflictError: a run has not ended or was deleted, or a block around it is being stopped.
@@ -40,8 +42,8 @@ def rerun(turn: Turn, ids: list[int]) -> dict[int, int]:
 
 
 def rerun_block(turn: Turn, block: int) -> dict[int, int]:
-    """Execute everything in a block again, as its next generation: from the growth that made it where that is recorded, else
-    from its rows. The new run of each old one.
+    """Execute everything in a block again, as its next generation: from the growth that made it where that is
+    recorded, else from its rows. The new run of each old one.
 
     Raises:
         ConflictError: the block has not ended.

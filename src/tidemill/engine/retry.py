@@ -1,4 +1,6 @@
-"""Failed and lost attempts: retried after a backoff while the task's policy allows, released free, or the end of the run."""
+"""Failed and lost attempts: retried after a backoff while the task's policy allows, released free, or the end of the
+run.
+"""
 
 from tidemill.engine import cone, spread, stand
 from tidemill.engine.lease import Leased
@@ -15,17 +17,25 @@ _FINAL = {Reason.CODE_CHANGED, Reason.BAD_INPUT}
 _encode = protocol.encode
 
 
-def failed(turn: Turn, worker: int, bad: list[tuple[Outcome, Leased]]) -> None:
+def failed(turn: Turn, bad: list[tuple[Outcome, Leased]]) -> None:
     """Attempts that user code ended: a try each."""
     rows = []
     for o, _ in bad:
         failure = o.failure or Failure(int(Reason.EXCEPTION), "unknown", "no reason was given")
         rows.append((o.run, o.fence, failure.reason, _encode(failure)))
     attempts.fail(turn.db, rows)
-    hollow = {o.run for (o, _), row in zip(bad, rows, strict=True) if row[2] == Reason.BAD_INPUT and _lost_input(turn, o.run)}
+    hollow = {
+        o.run for (o, _), row in zip(bad, rows, strict=True) if row[2] == Reason.BAD_INPUT and _lost_input(turn, o.run)
+    }
     if hollow:
         uncharged = [(o, lease) for o, lease in bad if o.run in hollow]
-        runs.bump(turn.db, [o.run for o, _ in uncharged], [o.fence for o, _ in uncharged], [0] * len(hollow), [0] * len(hollow))
+        runs.bump(
+            turn.db,
+            [o.run for o, _ in uncharged],
+            [o.fence for o, _ in uncharged],
+            [0] * len(hollow),
+            [0] * len(hollow),
+        )
         requeue(turn, sorted(hollow))
         bad = [(o, lease) for o, lease in bad if o.run not in hollow]
         rows = [row for row in rows if row[0] not in hollow]
@@ -51,7 +61,9 @@ def failed(turn: Turn, worker: int, bad: list[tuple[Outcome, Leased]]) -> None:
 
 
 def _lost_input(turn: Turn, run: int) -> bool:
-    """Whether a run failed because members of a collection have no value any more; they are made again before it starts anew."""
+    """Whether a run failed because members of a collection have no value any more; they are made again before it
+    starts anew.
+    """
     hollow = cone.hollow(turn, run)
     data.lose(turn.db, hollow)
     return bool(hollow)
@@ -144,7 +156,7 @@ def worker_died(
             attempts.add(turn.db, [run], [fence], [worker], [o.state], [t0], [turn.now], [None], [None])
             if log:
                 attempts.log(turn.db, [(run, fence, log)])
-            failed(turn, worker, [(o, lease)])
+            failed(turn, [(o, lease)])
         else:
             lose(turn, run, fence, worker, t0, failure, log)
     release(turn, held, worker=worker)

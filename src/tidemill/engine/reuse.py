@@ -64,8 +64,8 @@ def may_lead(turn: Turn, run: int) -> bool:
 
 
 def follow(turn: Turn, following: list[tuple[Ready, int]]) -> dict[int, int]:
-    """Let runs wait for runs of equal key under way, each of which takes the higher priority of the two; the new classes of
-    those that therefore moved."""
+    """Let runs wait for runs of equal key under way, each of which takes the higher priority of the two; the new
+    classes of those that therefore moved."""
     moved: dict[int, int] = {}
     if not following:
         return moved
@@ -117,7 +117,9 @@ def count_hits(turn: Turn, hits: list[Hit]) -> None:
 
 
 def alias_hits(turn: Turn, hits: list[Hit]) -> None:
-    """The outputs of reused runs point at the existing data; a run that grew grows again, each grown run looked up by its key."""
+    """The outputs of reused runs point at the existing data; a run that grew grows again, each grown run looked up by
+    its key.
+    """
     plain = [h for h in hits if not h.source.flags & flags.GREW]
     columns = [
         (h.out + port, h.run, port, data.COMPLETE, d.kind, d.size, d.src or d.id, d.digest)
@@ -135,7 +137,9 @@ def alias_hits(turn: Turn, hits: list[Hit]) -> None:
 
 
 def leaders_ended(turn: Turn, ended: list[int]) -> None:
-    """Runs that waited for these equal ones go on: reused if they are complete, else the first of them executes itself."""
+    """Runs that waited for these equal ones go on: reused if they are complete, else the first of them executes
+    itself.
+    """
     pairs = memo.followers(turn.db, ended)
     turn.engine.follows -= len(pairs)
     for row in runs.fresh(turn.db, [r for r, _ in pairs]) if pairs else []:

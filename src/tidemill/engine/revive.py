@@ -19,8 +19,8 @@ COUNTER = {RunState.ERROR: FAILED, RunState.SKIPPED: SKIPPED, RunState.CANCELLED
 
 
 def retry(turn: Turn, ids: list[int]) -> list[int]:
-    """ERROR or CANCELLED -> live again, tries forgotten; the runs that are. A run that ended because of another one, and one
-    that was superseded, stand for that other one. Runs in other states are left as they are.
+    """ERROR or CANCELLED -> live again, tries forgotten; the runs that are. A run that ended because of another one,
+    and one that was superseded, stand for that other one. Runs in other states are left as they are.
 
     Raises:
         ConflictError: a block around them is being stopped.
@@ -69,8 +69,8 @@ def _root_causes(turn: Turn, ids: list[int]) -> list[Run]:
 
 
 def go_on(turn: Turn) -> None:
-    """Take a slice of the queue: the outputs of these runs are pending again, which may lengthen the queue. What is too much
-    for one turn waits for the next."""
+    """Take a slice of the queue: the outputs of these runs are pending again, which may lengthen the queue. What is
+    too much for one turn waits for the next."""
     room = max(0, SLICE - turn.revived)
     queue = sorted(set(turn.revive))
     chosen, rest = queue[:room], queue[room:]
@@ -88,8 +88,8 @@ def go_on(turn: Turn) -> None:
 
 
 def arm(turn: Turn) -> None:
-    """ERROR, SKIPPED or CANCELLED -> waiting (or ready where nothing is pending), once the queue is empty: so nobody is told
-    of an end that will be forgotten."""
+    """ERROR, SKIPPED or CANCELLED -> waiting (or ready where nothing is pending), once the queue is empty: so nobody
+    is told of an end that will be forgotten."""
     ids, turn.arming = turn.arming, []
     found = runs.get(turn.db, ids).values()
     rows = [r for r in found if _may_live(r)]

@@ -1,5 +1,5 @@
-"""Priorities and weights. They belong to classes, so that changing them for all runs of a class touches no run; single runs move
-to another class."""
+"""Priorities and weights. They belong to classes, so that changing them for all runs of a class touches no run; single
+runs move to another class."""
 
 from tidemill.engine import reopen, stand
 from tidemill.engine.turn import Turn
@@ -42,8 +42,8 @@ def change_runs(turn: Turn, ids: list[int], *, priority: int | None = None, weig
 
 
 def change_block(turn: Turn, block: int, *, priority: int | None = None, weight: float | None = None) -> int:
-    """Another priority or weight for what has not ended in a block and below it; how many runs changed. For the share of a
-    whole workflow against others see `hubs.set_weight`.
+    """Another priority or weight for what has not ended in a block and below it; how many runs changed. For the share
+    of a whole workflow against others see `hubs.set_weight`.
 
     Raises:
         NotFoundError: there is no such block.

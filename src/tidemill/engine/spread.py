@@ -1,5 +1,5 @@
-"""Ends without a value: a consumer of an input that failed, was skipped or was cancelled fails, is skipped or runs, by its
-task's policy. Every end names its root cause."""
+"""Ends without a value: a consumer of an input that failed, was skipped or was cancelled fails, is skipped or runs, by
+its task's policy. Every end names its root cause."""
 
 import math
 from collections.abc import Iterable
@@ -38,7 +38,9 @@ def tell(turn: Turn, dead: list[Dead]) -> None:
 
 
 def end_forwards(turn: Turn, by_id: dict[int, Dead]) -> None:
-    """Data that were promised as these end as they did. The promise stays on record: it holds again if they are made after all."""
+    """Data that were promised as these end as they did. The promise stays on record: it holds again if they are made
+    after all.
+    """
     links = data.forwarded(turn.db, list(by_id))
     turn.engine.forwards -= len(links)
     bury(turn, [(f.datum, f.run, f.port, by_id[f.target].state, by_id[f.target].cause) for f in links])

@@ -8,7 +8,9 @@ from tidemill.stores.state.runs import Fresh, Run
 
 
 def arrived(turn: Turn, rows: list[Fresh], *, again: bool = False) -> None:
-    """Take the runs whose last input has come from those that were counted down; `again`: even those that had it before."""
+    """Take the runs whose last input has come from those that were counted down; `again`: even those that had it
+    before.
+    """
     partial: list[Fresh] = []
     fresh = turn.fresh
     for row in rows:

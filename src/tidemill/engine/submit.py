@@ -1,4 +1,6 @@
-"""Submission: a delta's ids are reserved as a whole, then its chunks are inserted one by one, the first runnable at once."""
+"""Submission: a delta's ids are reserved as a whole, then its chunks are inserted one by one, the first runnable at
+once.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,6 +17,7 @@ from tidemill.model.states import BlockState, DatumState
 from tidemill.stores.state import blocks, data, edges, runs
 from tidemill.stores.state import gathers as gather_rows
 from tidemill.stores.state.gathers import STRETCH
+
 
 class Facts(NamedTuple):
     """What a block shares with all blocks of its tree; `options` are the flags that it hands down."""
@@ -203,8 +206,8 @@ class _Rows:
                 self.flags[i] |= flags.GREW
         zero = [0] * self.n
         runs.add(
-            turn.db, self.ids, self.tasks, self.blocks, self.classes, states, self.pending, zero, zero, zero, self.flags,
-            self.outs, self.keys, body.args,
+            turn.db, self.ids, self.tasks, self.blocks, self.classes, states, self.pending, zero, zero, zero,
+            self.flags, self.outs, self.keys, body.args,
         )  # fmt: skip
         if data_ids:
             edges.add(turn.db, [self.low + r for r in body.edge_run], body.edge_port, data_ids)
@@ -238,7 +241,9 @@ class _Rows:
         return ids
 
     def _decide(self, known: list[bool]) -> tuple[dict[int, Source], list[tuple[Ready, int]], list[Ready]]:
-        """What is known already, what waits for an equal run, what is ready. Runs whose inputs had all come go the ordinary way."""
+        """What is known already, what waits for an equal run, what is ready. Runs whose inputs had all come go the
+        ordinary way.
+        """
         index = self.turn.engine.index
         aside = RunFlag.NO_CACHE | RunFlag.EXTERNAL | flags.FORCED
         asked = [self.keys[i] for i in range(self.n) if known[i] and not self.flags[i] & aside]

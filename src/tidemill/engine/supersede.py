@@ -1,7 +1,8 @@
 """A new generation: the runs of a cone get new runs and new data, in a new child block of each block that they lie in.
 
-Nothing old is rewound: complete runs and data stay what they are; old runs that had not succeeded no longer count in their
-blocks. Old edges lead to new ones where their data are made anew, and the key of each new run decides whether it executes.
+Nothing old is rewound: complete runs and data stay what they are; old runs that had not succeeded no longer count in
+their blocks. Old edges lead to new ones where their data are made anew, and the key of each new run decides whether it
+executes.
 """
 
 from collections.abc import Iterable
@@ -218,7 +219,14 @@ def _insert(turn: Turn, cone: Cone, places: dict[int, Layout], numbers: Numbers)
             classes.act(turn.db, *zip(*pairs, strict=True))
     for home, place in places.items():
         specs = [
-            GatherSpec(numbers.data[g.id] - place.out_lo, _members(turn, g.id, numbers.data), 0, g.tolerate, g.need, bool(g.one))
+            GatherSpec(
+                numbers.data[g.id] - place.out_lo,
+                _members(turn, g.id, numbers.data),
+                0,
+                g.tolerate,
+                g.need,
+                bool(g.one),
+            )
             for g, _ in (cone.gathers[i] for i in sorted(cone.gathers))
             if g.block == home
         ]
@@ -236,7 +244,9 @@ def _chunk(turn: Turn, cone: Cone, place: Layout, mine: list[Run], numbers: Numb
         inputs.setdefault(run, []).append((port, datum, state))
     base, doubtful = _base_keys(turn, mine)
     bits = [
-        (r.flags & _HANDED_ON) | (flags.FORCED if r.id in cone.forced else 0) | (RunFlag.NO_CACHE if r.id in doubtful else 0)
+        (r.flags & _HANDED_ON)
+        | (flags.FORCED if r.id in cone.forced else 0)
+        | (RunFlag.NO_CACHE if r.id in doubtful else 0)
         for r in mine
     ]
     edge_run, edge_port, edge_ref, pending = [], [], [], []
@@ -279,9 +289,9 @@ def _base_keys(turn: Turn, mine: list[Run]) -> tuple[list[bytes], set[int]]:
         base.append(made)
         inputs = found.get(r.id, [])
         # an input without a row had ended without a value, and is pending again
-        if final and inputs and len(inputs) == number[r.id]:
-            if keys.final_key(made, r.flags, inputs) != bytes(r.key):
-                doubtful.add(r.id)
+        whole = final and inputs and len(inputs) == number[r.id]
+        if whole and keys.final_key(made, r.flags, inputs) != bytes(r.key):
+            doubtful.add(r.id)
     return base, doubtful
 
 

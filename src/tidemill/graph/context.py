@@ -28,6 +28,8 @@ _building: ContextVar[Owner | None] = ContextVar("tidemill_building", default=No
 _growing: Opens | None = None
 epoch: int = 0
 """Counts the workflows built in this process; what was learnt about code before the last one may be outdated."""
+directory: str = ""
+"""In a worker: where the workflow was started whose tasks it executes."""
 importing: bool = False
 """Set by a worker while it imports the user's script."""
 

@@ -267,8 +267,15 @@ def locate(fn: Callable[..., Any], task: object, *, spread: bool = False) -> Pyt
     """
     found = importable(fn, task)
     if found is None:
-        found = Python(fn.__qualname__, pickled=_pickled(fn, fn.__qualname__))
-    return msgspec.structs.replace(found, spread=spread)
+        return Python(fn.__qualname__, pickled=_pickled(fn, fn.__qualname__), spread=spread)
+    return msgspec.structs.replace(found, spread=spread, cwd=_directory())
+
+
+def _directory() -> str:
+    try:
+        return context.directory or os.getcwd()
+    except OSError:  # it has been removed
+        return ""
 
 
 def importable(fn: Callable[..., Any], task: object) -> Python | None:

@@ -1,4 +1,5 @@
-"""Driving an engine without processes: graphs in, a worker that is a Python function per task, any turn may be the last.
+"""Driving an engine without processes: graphs in, a worker that is a Python function per task, any turn may be the
+last.
 
 Time stands still unless it is moved, so that nothing depends on how fast the machine is.
 """
@@ -62,7 +63,13 @@ class EngineDriver:
     """
 
     def __init__(
-        self, url: str, tasks: Iterable[Task], *, clock: StandingClock | None = None, batch: int = 100, shared: bool = False
+        self,
+        url: str,
+        tasks: Iterable[Task],
+        *,
+        clock: StandingClock | None = None,
+        batch: int = 100,
+        shared: bool = False,
     ) -> None:
         self.url = url
         self.tasks = {t.name: t for t in tasks}
@@ -137,7 +144,9 @@ class EngineDriver:
     # ------------------------------------------------------------------------------------------------- work
 
     def step(self) -> bool:
-        """One turn: hand in what was executed, do the engine's own work, claim more; False if there was nothing to do."""
+        """One turn: hand in what was executed, do the engine's own work, claim more; False if there was nothing to
+        do.
+        """
         engine = self.engine
         if not engine.alone:
             with engine.db.transaction(write=False):

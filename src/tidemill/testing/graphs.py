@@ -1,6 +1,7 @@
 """Graphs for tests of the engine, written compactly: runs by task name and arguments, collections, blocks, results.
 
-A value among the arguments of a run may be a `Slot`: an output of the same graph, a collection, or a datum of the store.
+A value among the arguments of a run may be a `Slot`: an output of the same graph, a collection, or a datum of the
+store.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,9 @@ _GATHERED = 1 << 40
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """An output: number `number` of a graph (collections are counted apart, from `_GATHERED` on), or datum `id` of the store."""
+    """An output: number `number` of a graph (collections are counted apart, from `_GATHERED` on), or datum `id` of the
+    store.
+    """
 
     number: int = -1
     id: int = 0
@@ -40,8 +43,8 @@ class Task:
     """A task of a test.
 
     Attributes:
-        function: called with the run's arguments; gives the value, a list of values for several outputs, or a `Graph` for
-            growth. An exception is a failure.
+        function: called with the run's arguments; gives the value, a list of values for several outputs, or a `Graph`
+            for growth. An exception is a failure.
         options: further fields of the specification.
     """
 
@@ -183,7 +186,9 @@ class Graph:
                     edge_run=[e[0] for e in edges],
                     edge_port=[e[1] for e in edges],
                     edge_ref=[e[2] for e in edges],
-                    gathers=[self._gather(i) for i, g in enumerate(self._gathers) if low < g[0] <= high or low == g[0] == 0],
+                    gathers=[
+                        self._gather(i) for i, g in enumerate(self._gathers) if low < g[0] <= high or low == g[0] == 0
+                    ],
                     blocks=blocks if low == 0 else [],
                 )
             )

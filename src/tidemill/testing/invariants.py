@@ -1,4 +1,6 @@
-"""What must hold of the rows of a state store between any two transactions, and what more once nothing is left to do."""
+"""What must hold of the rows of a state store between any two transactions, and what more once nothing is left to
+do.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -53,7 +55,8 @@ class _Store:
         self.blocks = {r[0]: r for r in rows(f"select {names} from block")}
         self.unsealed = {r[0]: bool(r[1]) for r in rows("select block, key is not null from delta where sealed = 0")}
         self.gathers = {
-            r[0]: r for r in rows("select id, state, members, pending, complete, failed, tolerate, need, one from gather")
+            r[0]: r
+            for r in rows("select id, state, members, pending, complete, failed, tolerate, need, one from gather")
         }
         self.members = rows("select gather, seq, lo, n, step, pending from member")
         self.attempts = rows("select run, max(n) from attempt group by run")
@@ -62,7 +65,7 @@ class _Store:
         if db.dialect == "postgres":
             self.deltas = rows(f"select block, {', '.join(_COUNTERS)} from block_delta")
 
-    def problems(self, quiet: bool) -> Iterator[str]:  # noqa: FBT001
+    def problems(self, quiet: bool) -> Iterator[str]:
         yield from self._standing()
         yield from self._pending()
         yield from self._outputs()
@@ -190,7 +193,13 @@ class _Store:
             if counts["open"] <= 0 and not any(d[0] == b for d in self.deltas):
                 yield f"block {b} is {state.name}, but nothing in it is open: {counts}"
             return
-        end = BlockState.ERROR if counts["failed"] else BlockState.CANCELLED if counts["cancelled"] else BlockState.COMPLETE
+        end = (
+            BlockState.ERROR
+            if counts["failed"]
+            else BlockState.CANCELLED
+            if counts["cancelled"]
+            else BlockState.COMPLETE
+        )
         if counts["open"] or end is not state:
             yield f"block {b} ended as {state.name} with {counts}"
 
@@ -254,7 +263,8 @@ class _Store:
             found = self.data.get(gather)
             if state == 0:
                 if (pending, complete, failed) != (open_stretches[gather], good[gather], bad[gather]):
-                    yield f"collection {gather} counts {(pending, complete, failed)}, rows {good[gather]}, {bad[gather]}"
+                    counts = (pending, complete, failed)
+                    yield f"collection {gather} counts {counts}, rows {good[gather]}, {bad[gather]}"
                 needed = need or (1 if one else members - tolerate)
                 if found is not None or pending == 0 or members - failed < needed:
                     yield f"collection {gather} is open, but should not be: {found}, {pending}, {failed} of {members}"

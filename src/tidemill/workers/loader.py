@@ -15,7 +15,8 @@ import pickle
 import sys
 import time
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tidemill.graph import context
@@ -33,6 +34,8 @@ AGAIN = 1.0
 
 _VALUES = ("constant:", "default:", "closure:")
 """Parts of a task's digest that are values, not code."""
+
+_ARGV = 'a worker imports a script without its command line: read sys.argv below `if __name__ == "__main__":`'
 
 _SHOWN = 5
 """Parts named in a message."""
@@ -125,7 +128,8 @@ class Loader:
         python = spec.python
         if python is None:
             raise Fault(Reason.BAD_INPUT, f"task {spec.name!r} says neither what to call nor what to execute")
-        with context.import_only():
+        context.directory = python.cwd
+        with context.import_only(), _standing_in(python.cwd):
             function, main = self._find(spec, python)
             if not _same(function, spec):
                 self._forget_project()
@@ -154,9 +158,9 @@ class Loader:
                 message = f"{_name(python)} cannot be imported: its module starts a workflow while it is imported"
             else:
                 message = f"{_name(python)} cannot be imported: {type(error).__qualname__}: {one_line(error)}"
-            raise Fault(
-                Reason.BAD_INPUT, message, kind=type(error).__qualname__, traceback=user_traceback(error)
-            ) from error
+            text = user_traceback(error)
+            hint = _ARGV if python.file and "sys.argv" in text else ""
+            raise Fault(Reason.BAD_INPUT, message, kind=type(error).__qualname__, traceback=text, hint=hint) from error
 
     def _script(self, file: str) -> types.ModuleType:
         """The user's script as a module, executed up to the point where it starts a workflow or ends the process."""
@@ -214,6 +218,24 @@ class Loader:
         each other."""
         real = os.path.realpath(file)
         return origin(name) == "project" and any(real.startswith(entry) for entry in self._path)
+
+
+@contextmanager
+def _standing_in(directory: str) -> Iterator[None]:
+    """Make this the working directory for a while, if it is there: modules are imported where the user imported them."""
+    try:
+        back = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield
+        return
+    try:
+        if directory:
+            with suppress(OSError):
+                os.chdir(directory)
+        yield
+    finally:
+        os.fchdir(back)
+        os.close(back)
 
 
 def _rename(script: types.ModuleType) -> None:

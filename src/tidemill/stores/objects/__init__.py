@@ -32,6 +32,10 @@ __all__ = [
 ]
 
 
+_SCHEMES = ("file", "memory", "s3")
+_KNOWN = "Known: file:///directory, s3://bucket/prefix, memory://name."
+
+
 def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
     """The object store at an address. Nothing is created before the first put.
 
@@ -46,6 +50,8 @@ def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
     """
     url = os.fspath(url)
     scheme = scheme_of(url)
+    if not scheme and url.partition(":")[0].lower() in _SCHEMES:
+        raise ConfigError(f"{url!r} lacks the two slashes of an address", hint=_KNOWN)
     if scheme in ("", "file"):
         path = local_path(url)
         if not path or os.path.isfile(path):
@@ -57,5 +63,5 @@ def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
         return open_memory(url)
     raise ConfigError(
         f"{shown(url)} is not an address of an object store",
-        hint="Known: file:///directory, s3://bucket/prefix, memory://name.",
+        hint=_KNOWN,
     )

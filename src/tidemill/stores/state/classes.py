@@ -73,7 +73,7 @@ def set_weight(db: Database, hub: int, weight: float) -> None:
 
 
 def find(db: Database, hub: int, priority: int, weight: float, cpus: float, memory: int) -> int | None:
-    """The id of this class, if it exists. (Two engines may each add the same one: that does no harm.)"""
+    """The id of this class, if it exists. Two engines may each add the same one; that does no harm."""
     row = db.one(_FIND, hub, priority, weight, cpus, memory)
     return int(row[0]) if row else None
 

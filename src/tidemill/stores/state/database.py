@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from tidemill.model.errors import ConflictError
 
+
 class ContentionError(ConflictError):
     """A transaction met another engine's at the same rows: nothing of it happened, and it may simply be tried again."""
 

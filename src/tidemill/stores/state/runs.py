@@ -14,7 +14,9 @@ HELD = int(RunState.HELD)
 GREW = 1 << 8
 """Flag of a run that returned calls: its result is in a block it owns."""
 SUPERSEDED = 1 << 13
-"""Flag of a run with a newer generation: it counts in its block only if it was complete, and nothing brings it back to life."""
+"""Flag of a run with a newer generation: it counts in its block only if it was complete, and nothing brings it back to
+life.
+"""
 
 _INSERT = insert(
     "run",
@@ -28,7 +30,9 @@ _REUSE = update(
     "run", "state = 3, key = {key}, pending = 0, flags = {flags}", "id = {id} and state = 0", "id:i key:b flags:i"
 )
 _END = update(
-    "run", "state = {state}, attempt = {fence}, cause = {cause}", "id = {id} and (state = 0 or state = 9 and {state} = 6)",
+    "run",
+    "state = {state}, attempt = {fence}, cause = {cause}",
+    "id = {id} and (state = 0 or state = 9 and {state} = 6)",
     "id:i state:i fence:i cause:i",
 )  # fmt: skip
 _RELEASE = Statement(
