@@ -19,6 +19,7 @@ from tidemill.model.ids import Id
 from tidemill.workers.failure import Fault
 
 CALLS = ("sums(3)", "sums(2, True)", "files(7)")
+EDITED = TOY.replace("    if fail:", "    if False:").replace("write_text(str(x))", "write_text('other')")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def own(tmp_path: Path) -> Store:
     """A store whose project the test may edit."""
-    return worked(tmp_path, CALLS[1])
+    return worked(tmp_path, "sums(2, True)", "note(7)")
 
 
 def find(store: Store, task: str, number: int = 0, block: int = 0) -> Id:
@@ -94,10 +95,15 @@ def test_a_failure_is_the_users_own(done: Store) -> None:
 
 
 def test_edited_code_is_run_as_it_is_now(own: Store, tmp_path: Path) -> None:
-    (tmp_path / "toy.py").write_text(TOY.replace("    if fail:", "    if False:"), encoding="utf-8")
+    (tmp_path / "toy.py").write_text(EDITED, encoding="utf-8")
+    before = fingerprint(own)
     found = alone(own, find(own, "picky", 1))
     assert found.changed
     assert found.values == [1]
+    found = alone(own, find(own, "note"))
+    assert (found.directory / "note.txt").read_text() == "other"
+    # also what is new about the results stays out of the store
+    assert fingerprint(own) == before
 
 
 def test_code_that_is_gone_is_named(own: Store, tmp_path: Path) -> None:

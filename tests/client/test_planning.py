@@ -50,6 +50,16 @@ def grown(x: int) -> Any:
     return square(both(x))
 
 
+@tm.task
+def many(n: int) -> list[int]:
+    return [square(i) for i in range(n)]
+
+
+@tm.workflow
+def wide(n: int) -> Any:
+    return total(many(n))
+
+
 @tm.workflow
 def unsteady() -> Any:
     return total([square(i) for i in range(int(os.environ["LENGTH"]))])
@@ -204,6 +214,13 @@ def test_what_runs_called_is_expanded_again(store: Store, lab_at: Labs) -> None:
     found = by_name(store.plan(grown(3)))
     assert {n: t.reused for n, t in found.items()} == {"both": 1, "square": 3, "total": 1}
     assert sum(t.run + t.waiting for t in found.values()) == 0
+
+
+def test_large_growth_is_expanded_too(store: Store, lab_at: Labs) -> None:
+    lab_at().run(wide(1200))
+    found = by_name(store.plan(wide(1200)))
+    assert numbers(found["square"]) == (1200, 1200, 0, 0)
+    assert numbers(found["total"]) == (1, 1, 0, 0)
 
 
 def test_another_graph_than_the_interrupted_one_is_refused(

@@ -72,6 +72,7 @@ class Run:
     Attributes:
         own: COMPLETE, ERROR or CANCELLED if that happened to this very run, else None.
         swept: it lived when its workflow was cancelled.
+        chosen: how it was seen to end where several ends were possible.
         lease: (worker, fence) of who has it.
         retried: it was told to run again by hand, and may execute whatever is known.
     """
@@ -85,6 +86,7 @@ class Run:
     cached: bool
     own: RunView | None = None
     swept: bool = False
+    chosen: RunView | None = None
     lease: tuple[int, int] | None = None
     tries: int = 0
     losses: int = 0
@@ -201,7 +203,7 @@ class Model:
         if row.swept:
             return [V.CANCELLED, *ends]
         if ends:
-            return list(dict.fromkeys(ends))
+            return [row.chosen] if row.chosen in ends else list(dict.fromkeys(ends))
         return [V.WAITING] if DatumState.PENDING in states else [V.READY]
 
     def values(self, row: Run) -> list[Any]:
@@ -258,9 +260,9 @@ class Model:
                     self.touch()
                     changed = True
                     yield row
-                elif row.swept and row.own is None and found in allowed:
-                    row.swept = False
-                    row.own = found if found is V.CANCELLED else None
+                elif found in allowed and (len(allowed) > 1 or row.swept):
+                    row.own = found if row.swept and found is V.CANCELLED else None
+                    row.swept, row.chosen = False, found
                     self.touch()
                     changed = True
         actual = seen(list(self.runs))

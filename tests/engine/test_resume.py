@@ -6,9 +6,9 @@ import pytest
 
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, NUMBER, Growing, total
+from tidemill.engine import control, submit
 from tidemill.model.errors import ResumeError
 from tidemill.model.states import BlockState
-from tidemill.engine import control, submit
 from tidemill.testing.engine import EngineDriver
 from tidemill.testing.graphs import Graph, Task
 from tidemill.testing.invariants import check_invariants
@@ -63,7 +63,7 @@ def test_a_chunk_that_is_stored_may_be_sent_again_but_not_another(drive: Drive) 
         d.part(begun.block, 0, chunks[0])
     with pytest.raises(ResumeError, match="differs"):
         d.part(begun.block, 0, sweep(d, 13).chunks(5)[0])
-    assert d.block(begun.block).total == 4
+    assert d.rows("select count(*) from run") == [(4,)]
     check_invariants(d.engine.db)
 
 
@@ -132,16 +132,15 @@ def story(drive: Drive, seed: int | None) -> tuple[list[object], list[tuple[int,
         if not d.step() and d.block(begun.block).state != BlockState.OPEN:
             break
     check_invariants(d.engine.db, quiet=True)
-    digests = d.rows("select id, digest from datum where id < 30 order by id")
-    return d.results(begun.block), [(i, bytes(v)) for i, v in digests]
+    low = d.block(begun.block).out_lo
+    digests = d.rows("select id, digest from datum where id >= ? and id < ? order by id", low, low + 20)
+    return d.results(begun.block), [(i - low, bytes(v)) for i, v in digests]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_history_with_crashes_ends_like_one_without(
     drive: Drive, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    quiet = EngineDriver(str(tmp_path_factory.mktemp("quiet")), [])
-    quiet.close()
     disturbed = story(drive, seed)
 
     def elsewhere(*tasks: Task, **options: int) -> EngineDriver:

@@ -215,6 +215,8 @@ def test_a_file_that_changes_while_it_is_sent_is_not_stored(
         ("s3://bucket/prefix?retries=many", "retries=many"),
         ("ftp://host/directory", "ftp://host/directory is not"),
         ("file://host/directory", "three slashes"),
+        ("memory:name", "two slashes"),
+        ("S3:bucket/prefix", "two slashes"),
         ("", "not a directory"),
         (__file__, "not a directory"),
     ],

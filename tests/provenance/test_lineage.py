@@ -58,6 +58,21 @@ def sweep(n: int) -> Any:
 
 
 @tm.workflow
+def flat(n: int) -> Any:
+    return total(start(tm.sweep(range(n))))
+
+
+@tm.task
+def flatten(rows: list[list[int]]) -> int:
+    return sum(map(sum, rows))
+
+
+@tm.workflow
+def squared(n: int) -> Any:
+    return flatten([[start(i * n + k) for k in range(n)] for i in range(n)])
+
+
+@tm.workflow
 def grown(n: int) -> Any:
     return add(fibonacci(n))
 
@@ -132,6 +147,20 @@ def test_reused_results_lead_to_the_runs_that_executed(lab: Lab) -> None:
     # and the other way round: what the old runs made went into the new workflow
     assert last in lineage.descendants(lab.db, first)
     assert second + 7 not in lineage.descendants(lab.db, first)
+
+
+def test_reused_members_of_a_list_lead_into_it(lab: Lab) -> None:
+    first = first_run(lab, lab.run(flat(3)))
+    second = first_run(lab, lab.run(flat(4)))
+    assert set(lineage.descendants(lab.db, first)) == {first, first + 3, second + 4}
+
+
+def test_lists_of_lists(lab: Lab) -> None:
+    block = lab.run(squared(2))
+    low = first_run(lab, block)
+    assert lab.result(block) == 6
+    assert set(lineage.ancestors(lab.db, low + 4)) == {low, low + 1, low + 2, low + 3, low + 4}
+    assert low + 4 in lineage.descendants(lab.db, low)
 
 
 def test_a_reused_run_is_explained_by_the_one_it_was_reused_from(lab: Lab) -> None:

@@ -36,9 +36,16 @@ def complete(turn: Turn, worker: int, outcomes: list[Outcome]) -> list[Answer]:
     Growth is expanded after the caller has settled the turn, so that what this turn completed is counted once: see
         `Turn`.
     """
-    taken, answers = _fence(turn, worker, outcomes)
-    if not taken:
-        return answers
+    taken, stale = _fence(turn, worker, outcomes)
+    if taken:
+        _take(turn, worker, taken)
+    answers = [Answer.ACCEPTED] * len(outcomes)
+    if stale:
+        _answer_stale(turn, worker, outcomes, stale, answers)
+    return answers
+
+
+def _take(turn: Turn, worker: int, taken: list[Taken]) -> None:
     good = [t for t in taken if t[0].state == AttemptState.COMPLETE]
     _record(turn, worker, taken)
     if good:
@@ -46,14 +53,12 @@ def complete(turn: Turn, worker: int, outcomes: list[Outcome]) -> list[Answer]:
     bad = [t for t in taken if t[0].state != AttemptState.COMPLETE]
     if bad:
         retry.failed(turn, bad)
-    return answers
 
 
-def _fence(turn: Turn, worker: int, outcomes: list[Outcome]) -> tuple[list[Taken], list[Answer]]:
-    """Give the leases back; what was not leased under this fence is refused."""
+def _fence(turn: Turn, worker: int, outcomes: list[Outcome]) -> tuple[list[Taken], list[int]]:
+    """Give the leases back; also the places of the outcomes that were not leased under their fence."""
     flight = turn.engine.flight
     taken: list[Taken] = []
-    answers = [Answer.ACCEPTED] * len(outcomes)
     current = None if turn.engine.alone else leases.current(turn.db, [o.run for o in outcomes])
     stale: list[int] = []
     for i, o in enumerate(outcomes):
@@ -66,9 +71,7 @@ def _fence(turn: Turn, worker: int, outcomes: list[Outcome]) -> tuple[list[Taken
     if taken:
         n = leases.give_back(turn.db, [o.run for o, _ in taken], [o.fence for o, _ in taken])
         assert n == len(taken), "a lease in memory had no row"
-    if stale:
-        _answer_stale(turn, worker, outcomes, stale, answers)
-    return taken, answers
+    return taken, stale
 
 
 def _answer_stale(turn: Turn, worker: int, outcomes: list[Outcome], stale: list[int], answers: list[Answer]) -> None:

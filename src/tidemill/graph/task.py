@@ -267,7 +267,7 @@ def locate(fn: Callable[..., Any], task: object, *, spread: bool = False) -> Pyt
     """
     found = importable(fn, task)
     if found is None:
-        return Python(fn.__qualname__, pickled=_pickled(fn, fn.__qualname__), spread=spread)
+        found = Python(fn.__qualname__, pickled=_pickled(fn, fn.__qualname__))
     return msgspec.structs.replace(found, spread=spread, cwd=_directory())
 
 

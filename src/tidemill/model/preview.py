@@ -26,8 +26,6 @@ _NUMBERS = {
     "u1": "B",
 }
 _FIRST = 4
-_IMPORTING = frozenset({Code.NAME, Code.ENUM, Code.NAMED_TUPLE, Code.OBJECT, Code.PARTIAL, Code.DEFAULT_DICT})
-_SAFE = {code: unpack for code, unpack in UNPACKERS.items() if code not in _IMPORTING}
 
 
 class Shown:
@@ -95,7 +93,7 @@ class _Look:
         special = _SPECIAL.get(code)
         if special is not None:
             return special(self, payload)
-        unpack = _SAFE.get(code)
+        unpack = UNPACKERS.get(code)
         return unpack(payload, self.read) if unpack is not None else Shown(f"<{size_text(len(payload))}>")
 
     def input(self, payload: memoryview) -> object:
@@ -179,6 +177,7 @@ def _bytes_of(what: str) -> Callable[[_Look, memoryview], Shown]:
     return lambda _, payload: Shown(f"<{what}, {size_text(len(payload))}>")
 
 
+# Every kind whose reading imports something is here; the rest is read as it is.
 _SPECIAL: dict[int, Callable[[_Look, memoryview], object]] = {
     Code.INPUT: _Look.input,
     Code.REF: _Look.content,

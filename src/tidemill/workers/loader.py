@@ -222,7 +222,7 @@ class Loader:
 
 @contextmanager
 def _standing_in(directory: str) -> Iterator[None]:
-    """Make this the working directory for a while, if it is there: modules are imported where the user imported them."""
+    """Make this the working directory for a while, if it is there: modules are imported where the user did it."""
     try:
         back = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
