@@ -30,7 +30,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def own(tmp_path: Path) -> Store:
     """A store whose project the test may edit."""
-    return worked(tmp_path, "sums(2, True)", "note(7)")
+    return worked(tmp_path, "sums(2, True)", "note(7)", "dice(3)")
 
 
 def find(store: Store, task: str, number: int = 0, block: int = 0) -> Id:
@@ -102,7 +102,13 @@ def test_edited_code_is_run_as_it_is_now(own: Store, tmp_path: Path) -> None:
     assert found.values == [1]
     found = alone(own, find(own, "note"))
     assert (found.directory / "note.txt").read_text() == "other"
-    # also what is new about the results stays out of the store
+    assert fingerprint(own) == before
+
+
+def test_what_a_command_writes_stays_out_of_the_store(own: Store) -> None:
+    before = fingerprint(own)
+    found = alone(own, find(own, "head"))
+    assert (found.directory / "dice").read_bytes().endswith(b"3\n")
     assert fingerprint(own) == before
 
 

@@ -18,7 +18,7 @@ from tidemill.model.states import BlockState
 from tidemill.server.addresses import Place, place_of
 from tidemill.stores.objects import ObjectStore, open_objects
 from tidemill.stores.state.database import Database
-from tidemill.stores.state.open import is_postgres, open_database
+from tidemill.stores.state.open import is_postgres, open_database, shown
 
 if TYPE_CHECKING:
     from tidemill.client import details, failures, garbage, handle, logs, planning, queries
@@ -43,17 +43,21 @@ class Store:
         url: a directory or `postgresql://…`; default: the environment's TIDEMILL_STORE, else `.tidemill` here.
         objects: where large values and files go; default: `objects` inside the store.
 
+    Attributes:
+        url: the address as it is shown, without a password.
+
     Raises:
         ConfigError: an address of another kind.
     """
 
     def __init__(self, url: str | os.PathLike[str] | None = None, *, objects: str = "") -> None:
-        self.url = os.fspath(url) if url is not None else os.environ.get(ENVIRONMENT, DEFAULT)
-        if "://" in self.url and not self.url.startswith("file://") and not is_postgres(self.url):
+        address = os.fspath(url) if url is not None else os.environ.get(ENVIRONMENT, DEFAULT)
+        self.url = shown(address)
+        if "://" in address and not address.startswith("file://") and not is_postgres(address):
             raise ConfigError(
                 f"not a store address: {self.url}", hint="use a directory or postgresql://user@host/database"
             )
-        self.place: Place = place_of(self.url, objects)
+        self.place: Place = place_of(address, objects)
 
     def __repr__(self) -> str:
         return f"<store {self.url}>"

@@ -7,6 +7,8 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -284,13 +286,23 @@ def importable(fn: Callable[..., Any], task: object) -> Python | None:
     if not _stands_at(sys.modules.get(module), qualname, fn, task):
         return None
     if module != "__main__":
-        return Python(qualname, module=module)
+        return Python(qualname, module=module, root=_root(sys.modules[module]))
     main = sys.modules[module]
     spec = getattr(main, "__spec__", None)
     file = getattr(main, "__file__", None)
     if spec is not None and spec.name != "__main__":
-        return Python(qualname, module=spec.name)
+        return Python(qualname, module=spec.name, root=_root(main, spec.name))
     return Python(qualname, file=os.path.abspath(file)) if file is not None and os.path.isfile(file) else None
+
+
+def _root(module: ModuleType, name: str = "") -> str:
+    """The directory from which a module can be imported under its name; "" if it does not come from a file."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return ""
+    path = Path(file).absolute()
+    depth = (name or module.__name__).count(".") + (path.stem == "__init__")
+    return str(path.parents[depth]) if depth < len(path.parents) else ""
 
 
 def _stands_at(module: object, qualname: str, fn: object, task: object) -> bool:

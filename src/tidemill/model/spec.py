@@ -49,6 +49,7 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
         file: path of the script for functions defined in `__main__`.
         pickled: cloudpickle of the function, for functions typed at a prompt or in a notebook.
         spread: the function returns several outputs (tuple or mapping), one per output port.
+        root: directory from which `module` can be imported, where nothing on the worker's own path has it.
         cwd: where the workflow was started: its module or script may read files from there while it is imported.
     """
 
@@ -57,6 +58,7 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
     file: str = ""
     pickled: bytes = b""
     spread: bool = False
+    root: str = ""
     cwd: str = ""
 
 

@@ -150,6 +150,10 @@ class Loader:
             if python.file:
                 main = self._script(python.file)
                 return _lookup(main, python, spec), main
+            if python.root and python.root not in sys.path:
+                # last, so that it hides nothing: for work that another program than the one that is attached had begun
+                sys.path.append(python.root)
+                self._path.append(os.path.join(os.path.realpath(python.root), ""))
             return _lookup(importlib.import_module(python.module), python, spec), None
         except Fault:
             raise

@@ -5,7 +5,7 @@ from pathlib import Path
 from tidemill.model.errors import ConfigError
 from tidemill.stores.state import schema
 from tidemill.stores.state.database import Database
-from tidemill.stores.state.postgres import PostgresDatabase
+from tidemill.stores.state.postgres import PostgresDatabase, without_password
 from tidemill.stores.state.sqlite import SqliteDatabase
 
 FILE = "state.db"
@@ -15,6 +15,11 @@ _POSTGRES = ("postgresql://", "postgres://")
 def is_postgres(url: str) -> bool:
     """Whether `url` names a PostgreSQL database."""
     return url.startswith(_POSTGRES)
+
+
+def shown(url: str) -> str:
+    """The address of a store as it may be shown: without a password."""
+    return without_password(url) if is_postgres(url) else url
 
 
 def open_database(url: str, *, read_only: bool = False, durable: bool = True) -> Database:

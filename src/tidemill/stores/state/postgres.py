@@ -41,7 +41,7 @@ class PostgresDatabase(Database):
         except ImportError as error:
             raise MissingExtraError("a PostgreSQL store", "postgres") from error
         self._psycopg = psycopg
-        self.url = _without_password(url)
+        self.url = without_password(url)
         try:
             self._connection: psycopg.Connection[Row] = psycopg.connect(url, autocommit=True)
         except psycopg.OperationalError as error:
@@ -119,7 +119,8 @@ class PostgresDatabase(Database):
         return StoreError(f"{text} ({state}) in the store {self.url}")
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """The address as it may be shown and printed."""
     scheme, _, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
     return f"{scheme}://{user.split(':')[0]}{at}{host}"
