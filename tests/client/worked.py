@@ -1,5 +1,6 @@
 """Stores in which real processes have worked."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from tests.client.conftest import TOY
 from tidemill.client.store import Store
+from tidemill.server.lock import FILE
 
 _RUN = """
 import contextlib, sys
@@ -30,4 +32,6 @@ def worked(folder: Path, *calls: str) -> Store:
     for call in calls:
         code = _RUN.format(call=call, store=str(store))
         subprocess.run([sys.executable, "-B", "-c", code], cwd=folder, check=True, timeout=60)
+    with (store / FILE).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # held by the engine until it has ended
     return Store(store)

@@ -5,7 +5,6 @@ inputs and is computed anew each time it is asked for. Where the engine may choo
 first, whether equal runs wait for one another), the model says what is allowed and adopts what it sees.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,6 +176,8 @@ class Model:
             if row.grew:
                 return DatumState.PENDING, None
             value = self.outcome(row)
+            if isinstance(value, Plan):
+                return DatumState.PENDING, None
             return DatumState.COMPLETE, value if row.task.outputs == 1 else value[port]
         (view, *_) = self.views(row)
         return ENDED_BADLY.get(view, DatumState.PENDING), None
@@ -243,28 +244,25 @@ class Model:
 
     # ------------------------------------------------------------------------------------------------- adopting
 
-    def adopt(self, seen: Callable[[list[int]], dict[int, RunView]]) -> Iterator[Run]:
-        """Where the engine had a choice, take over what it chose; runs that were reused are yielded.
+    def adopt(self, seen: dict[int, RunView]) -> bool:
+        """Where the engine had a choice, take over what it chose; whether there was anything."""
+        before = [(row.own, row.chosen, row.swept) for row in self.runs.values()]
+        for row in list(self.runs.values()):
+            allowed, found = self.views(row), seen[row.id]
+            if found is V.COMPLETE and allowed == [V.READY] and self.known(row):
+                row.own = found
+                self.touch()
+            elif found in allowed and (len(allowed) > 1 or row.swept):
+                row.own = found if row.swept and found is V.CANCELLED else None
+                row.swept, row.chosen = False, found
+                self.touch()
+        return before != [(row.own, row.chosen, row.swept) for row in self.runs.values()]
+
+    def check(self, seen: dict[int, RunView]) -> None:
+        """Compare with how runs are seen.
 
         Raises:
-            AssertionError: it chose something that is not allowed.
+            AssertionError: something is not allowed.
         """
-        changed = True
-        while changed:
-            changed = False
-            actual = seen(list(self.runs))
-            for row in list(self.runs.values()):
-                allowed, found = self.views(row), actual[row.id]
-                if found is V.COMPLETE and allowed == [V.READY] and self.known(row):
-                    row.own = found
-                    self.touch()
-                    changed = True
-                    yield row
-                elif found in allowed and (len(allowed) > 1 or row.swept):
-                    row.own = found if row.swept and found is V.CANCELLED else None
-                    row.swept, row.chosen = False, found
-                    self.touch()
-                    changed = True
-        actual = seen(list(self.runs))
-        wrong = {r: (self.views(row), actual[r]) for r, row in self.runs.items() if actual[r] not in self.views(row)}
+        wrong = {r: (self.views(row), seen[r]) for r, row in self.runs.items() if seen[r] not in self.views(row)}
         assert not wrong, f"runs may be seen as …, but are …: {wrong}"

@@ -356,12 +356,11 @@ class EngineMachine(RuleBasedStateMachine):
     def learn(self) -> None:
         """Let the engine do what it owes itself, and take over what it was free to choose."""
         self.work_off()
-        grown = True
-        while grown:
-            for row in self.model.adopt(self.seen):
-                row.lease = None
-            found = [self.find_growth(row) for row in list(self.model.runs.values())]
-            grown = any(found)
+        changed = True
+        while changed:
+            changed = any([self.find_growth(row) for row in list(self.model.runs.values())])  # noqa: C419 (all of them)
+            changed |= self.model.adopt(self.seen())
+        self.model.check(self.seen())
 
     def work_off(self) -> None:
         """Turns until the engine has nothing to do by itself."""
@@ -376,9 +375,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.driver.engine.upkeep(turn)
         self.driver.engine.settle(turn)
 
-    def seen(self, ids: list[int]) -> dict[int, RunView]:
+    def seen(self) -> dict[int, RunView]:
         with self.driver.engine.db.transaction(write=False):
-            return runs.views(self.driver.engine.db, ids)
+            return runs.views(self.driver.engine.db, list(self.model.runs))
 
     def find_growth(self, row: Run) -> bool:
         """If a complete run grew, its graph is in a block of its own."""

@@ -5,6 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tidemill.model.ids import run_id
 from tidemill.model.session import Failed, Progress, TaskProgress
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
+SHOWN_FAILURES = 10
+"""Failures shown while a workflow runs; all are listed afterwards."""
 MANY_TASKS = 20
 
 
@@ -81,6 +84,7 @@ class Plain:
         self._rates = _Rates()
         self._next = time.monotonic() + PLAIN_SECONDS
         self._last: Progress | None = None
+        self._failures = 0
 
     def progress(self, message: Progress) -> None:
         self._last = message
@@ -90,7 +94,11 @@ class Plain:
             self.note(self._line(message))
 
     def failed(self, message: Failed) -> None:
-        self.note(f"failed: {message.task} (run {message.run}): {message.kind}: {message.message}")
+        self._failures += 1
+        if self._failures <= SHOWN_FAILURES:
+            self.note(f"failed: {message.task} (run {run_id(message.home, message.run)}): {message.kind}: {message.message}")
+        elif self._failures == SHOWN_FAILURES + 1:
+            self.note("more runs failed; the report at the end counts them")
 
     def note(self, text: str) -> None:
         print(f"tidemill: {text}", file=self._stream, flush=True)
@@ -123,6 +131,7 @@ class Live:
         self._rates: dict[int, _Rates] = {}
         self._all = _Rates()
         self._last: Progress | None = None
+        self._failures = 0
         self._live = RichLive(console=self._console, refresh_per_second=8, transient=False)
         self._live.start()
 
@@ -136,9 +145,12 @@ class Live:
     def failed(self, message: Failed) -> None:
         from rich.text import Text
 
+        self._failures += 1
+        if self._failures > SHOWN_FAILURES:
+            return
         line = Text("✗ ", style="bold red")
         line.append(f"{message.task} ", style="bold")
-        line.append(f"run {message.run}: {message.kind}: {message.message}")
+        line.append(f"run {run_id(message.home, message.run)}: {message.kind}: {message.message}")
         self._console.print(line)
 
     def note(self, text: str) -> None:

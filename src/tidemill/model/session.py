@@ -142,13 +142,14 @@ class Stored(Struct, tag=49):
 
 
 class Failed(Struct, tag=45):
-    """A run of a watched block ended with an error."""
+    """A run of a watched block ended with an error; `home` is the block it stands in itself."""
 
     block: int
     run: int
     task: str
     kind: str
     message: str
+    home: int
 
 
 class Closed(Struct, tag=46):

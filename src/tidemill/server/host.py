@@ -386,7 +386,7 @@ class Host:
             name = self.engine.spec(self.engine.db, task).name
             for client in self.sessions:
                 if root in client.blocks:
-                    client.tell(session.Failed(root, run, name, failure.kind, failure.message))
+                    client.tell(session.Failed(root, run, name, failure.kind, failure.message, block))
         for closed in turn.closed:
             self._closed(closed.block, int(closed.state))
         for client in self.sessions:
