@@ -14,7 +14,7 @@ from tidemill.client.details import BlockInfo, DatumInfo, RunInfo
 from tidemill.client.queries import RunList, Status
 from tidemill.client.store import Store
 from tidemill.engine import control, rerun
-from tidemill.model.errors import NotFoundError, UsageError
+from tidemill.model.errors import ConfigError, NotFoundError, UsageError
 from tidemill.stores.state import blocks, overview, runs
 
 Labs = Callable[[], Lab]
@@ -265,7 +265,20 @@ def test_what_is_not_there_is_not_found(store: Store, lab_at: Labs, module: Modu
         store.show(what)
 
 
+def test_a_store_shows_its_workflows_in_a_notebook(store: Store, lab_at: Labs, module: ModuleType) -> None:
+    assert repr(store) == f"<store {store.url}>"
+    lab_at().run(module.sums(1))
+    assert "sums" in store._repr_html_()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket", "mysql://host/db", "http://host"])
+def test_what_is_no_address_of_a_store(address: str) -> None:
+    with pytest.raises(ConfigError, match="not a store address"):
+        Store(address)
+
+
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+    assert "there is no store" in Store(tmp_path / "none")._repr_html_()
     with pytest.raises(NotFoundError, match="there is no store"):
         Store(tmp_path / "none").status()
 

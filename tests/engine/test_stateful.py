@@ -114,6 +114,7 @@ class EngineMachine(RuleBasedStateMachine):
         raise NotImplementedError
 
     def second_worker(self) -> None:
+        self.driver.engine.random.seed(self.number)  # the same history again makes the same choices
         me = Worker(0, None, 0, "engine", "here", "boot", "space", 1, "start", 0.0, 0.0)
         second = self.do(reclaim.register_worker, "second", me)
         self.workers = [self.driver.worker, second]

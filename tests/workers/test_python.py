@@ -9,6 +9,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
+import tidemill.graph as tm
 from tidemill.model.protocol import Input as Resolved
 from tidemill.model.spec import Port, TaskSpec
 from tidemill.model.states import AttemptState, Reason
@@ -383,3 +384,29 @@ def scaled(cell: Cell) -> Cell:
     monkeypatch.setattr(main, "Cell", scope["Cell"], raising=False)
     task = engine.task(python_spec("scaled", ["cell"], pickled=cloudpickle.dumps(scope["scaled"])))
     assert engine.value(engine.run(task, scope["Cell"](2.0))) == scope["Cell"](6.0)
+
+
+def test_a_function_of_a_prompt_need_not_name_the_classes_of_its_arguments(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = """
+from dataclasses import dataclass
+
+@dataclass
+class Unnamed:
+    a: float
+
+class Stubborn(type):
+    def __reduce_ex__(cls, protocol): raise RuntimeError("not me")
+
+def part(cell): return cell.a
+"""
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(typed, scope)
+    main = sys.modules["__main__"]
+    for name in ("Unnamed", "Stubborn", "part"):
+        monkeypatch.setattr(main, name, scope[name], raising=False)
+    monkeypatch.delattr(main, "__file__", raising=False)
+    monkeypatch.setattr(main, "__spec__", None)
+    task = engine.task(tm.task(scope["part"]).spec)
+    assert engine.value(engine.run(task, scope["Unnamed"](2.0))) == 2.0

@@ -18,6 +18,8 @@ from tidemill.model.errors import NotFoundError, TidemillError, UsageError
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: all is well; runs failed or the store could not do it; wrong usage; Ctrl-C."""
 
+_RESUMABLE = (["run"], ["resume"], ["retry"], ["rerun"])
+
 _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
     "Run": [
         ("run", "running:run", "Execute the workflow in a Python file."),
@@ -86,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TidemillError as error:
         return output.complain(error, FAILED)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on where it was\n")
+        words = list(sys.argv[1:] if argv is None else argv)
+        more = "; the same command goes on where it was" * (words[:1] in _RESUMABLE)
+        sys.stderr.write(f"interrupted{more}\n")
         return INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has gone; Python must not try to flush it again

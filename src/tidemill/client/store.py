@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from tidemill.client.connection import Connection
 from tidemill.client.later import Later
 from tidemill.client.results import Reader
 from tidemill.model import ids
-from tidemill.model.errors import ConfigError, RunCancelledError
+from tidemill.model.errors import ConfigError, NotFoundError, RunCancelledError
 from tidemill.model.states import BlockState
 from tidemill.server.addresses import Place, place_of
 from tidemill.stores.objects import ObjectStore, open_objects
@@ -61,6 +62,12 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<store {self.url}>"
+
+    def _repr_html_(self) -> str:
+        try:
+            return self.status()._repr_html_()
+        except NotFoundError as error:
+            return f"<p>{html.escape(str(error))}</p>"
 
     @cached_property
     def db(self) -> Database:

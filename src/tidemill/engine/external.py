@@ -74,11 +74,7 @@ def complete_datum(turn: Turn, datum: int, out: Out, key: str) -> Answer:
     """
     if (known := _heard(turn, datum, key)) is not None:
         return known
-    state = data.states(turn.db, [datum]).get(datum)
-    if state is None:
-        columns = (datum, None, 0, data.COMPLETE, data.VALUE, out.size, out.digest, out.value)
-        data.add(turn.db, *[[c] for c in columns])
-    elif not data.fill(turn.db, datum, out.size, out.digest, out.value):
+    if not data.fill(turn.db, datum, out.size, out.digest, out.value):
         return _answer(turn, datum, key, accepted=False)
     if out.objects:
         data.name_objects(turn.db, [datum] * len(out.objects), out.objects)

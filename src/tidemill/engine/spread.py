@@ -82,7 +82,7 @@ def tell_runs(turn: Turn, inputs: list[tuple[int, int, int, int]], causes: dict[
             continue  # told again when it is held no longer
         ending[run] = (row, end or RunState.SKIPPED, causes[datum].cause or 0)
     if ending:
-        finish(turn, list(ending.values()))
+        finish(turn, list(ending.values()), waiting=True)
     if satisfied:
         _satisfy(turn, {r: n for r, n in satisfied.items() if r not in ending})
 
@@ -112,12 +112,14 @@ def _satisfy(turn: Turn, ids: dict[int, int]) -> None:
             turn.fresh.append(Ready(row.id, bytes(row.key), row.cls, row.flags, row.task, False))
 
 
-def finish(turn: Turn, ending: list[tuple[Run, RunState, int]]) -> None:
-    """End live runs without a result: their states, outputs, blocks, and those who waited for an equal run."""
+def finish(turn: Turn, ending: list[tuple[Run, RunState, int]], *, waiting: bool = False) -> None:
+    """End live runs (only `waiting` ones) without a result: their states, outputs, blocks, and those who waited for an equal
+    run."""
     ids = [row.id for row, _, _ in ending]
     own = [cause or row.id for row, _, cause in ending]
     fences = [row.attempt for row, _, _ in ending]
-    changed = runs.end(turn.db, ids, [int(s) for _, s, _ in ending], fences, own)
+    end = runs.end_waiting if waiting else runs.end
+    changed = end(turn.db, ids, [int(s) for _, s, _ in ending], fences, own)
     assert changed == len(ids), "a run ended that was not live"
     buried: list[tuple[int, int | None, int, int, int]] = []
     for (row, state, _), cause in zip(ending, own, strict=True):

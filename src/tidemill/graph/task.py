@@ -6,6 +6,7 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -269,8 +270,20 @@ def locate(fn: Callable[..., Any], task: object, *, spread: bool = False) -> Pyt
     """
     found = importable(fn, task)
     if found is None:
-        found = Python(fn.__qualname__, pickled=_pickled(fn, fn.__qualname__))
+        found = Python(fn.__qualname__, pickled=_pickled(fn, fn.__qualname__), classes=_classes(fn))
     return msgspec.structs.replace(found, spread=spread, cwd=_directory())
+
+
+def _classes(fn: Callable[..., Any]) -> tuple[bytes, ...]:
+    """Pickles of the classes that stand beside a function typed at a prompt; one that cannot be pickled is left out."""
+    import cloudpickle
+
+    found = []
+    for thing in list(vars(sys.modules["__main__"]).values()) if fn.__module__ == "__main__" else ():
+        if isinstance(thing, type) and thing.__module__ == "__main__":
+            with suppress(Exception):
+                found.append(bytes(cloudpickle.dumps(thing)))
+    return tuple(found)
 
 
 def _directory() -> str:

@@ -48,6 +48,8 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
         qualname: attribute path inside the module.
         file: path of the script for functions defined in `__main__`.
         pickled: cloudpickle of the function, for functions typed at a prompt or in a notebook.
+        classes: with `pickled`, cloudpickles of the classes defined at that prompt: the values it is given may be of
+            any of them, whether the function names them or not.
         spread: the function returns several outputs (tuple or mapping), one per output port.
         root: directory from which `module` can be imported, where nothing on the worker's own path has it.
         cwd: where the workflow was started: its module or script may read files from there while it is imported.
@@ -60,6 +62,7 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
     spread: bool = False
     root: str = ""
     cwd: str = ""
+    classes: tuple[bytes, ...] = ()
 
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -127,8 +127,8 @@ class _Tree:
         shown = sum(1 for n in self._found.nodes if n.kind == "run")
         hidden = self._found.total - shown
         words = [f"{left_out:,} more below"] * bool(left_out)
-        words += [f"{hidden:,} runs further away"] * bool(hidden > 0)
-        return [f"… {' and '.join(words)}; --json has all that were looked at"] if words else []
+        words += [f"{hidden:,} runs further away (--limit 0 looks at all)"] * bool(hidden > 0)
+        return [f"… {', '.join(words)}"] if words else []
 
     def _groups(self, ways: Iterable[tuple[str, int]]) -> list[Group]:
         """Nodes of the same task used the same way, in the order of their first."""

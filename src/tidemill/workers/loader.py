@@ -144,7 +144,7 @@ class Loader:
         try:
             if python.pickled:
                 found = pickle.loads(python.pickled)
-                main = _stage_for(found)
+                main = _stage_for(found, python.classes)
                 self._enter(main)
                 return found, main
             if python.file:
@@ -298,9 +298,13 @@ def _name(python: Python) -> str:
     return f"{python.qualname} of {where}" if where else python.qualname
 
 
-def _stage_for(function: Any) -> types.ModuleType:
+def _stage_for(function: Any, classes: Iterable[bytes]) -> types.ModuleType:
     """A `__main__` for a pickled function: values name the classes of its notebook by that module."""
     main = types.ModuleType(SCRIPT)
+    for data in classes:
+        with suppress(Exception):  # a class that cannot be made here will be missed by name if a value needs it
+            kind = pickle.loads(data)
+            setattr(main, kind.__qualname__, kind)
     raw = getattr(function, "fn", function)
     pending = [*getattr(raw, "__globals__", {}).values(), *getattr(raw, "__annotations__", {}).values()]
     while pending:

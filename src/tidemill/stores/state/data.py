@@ -21,7 +21,10 @@ _DEAD = upsert(
     "state = excluded.state, cause = excluded.cause where datum.state = 1 and excluded.state in (5, 7)",
 )  # fmt: skip
 _OPEN = insert("datum", "id:i run:i port:i state:i kind:i size:i", ignore=True)
-_FILL = Statement("update datum set state = 2, size = ?, digest = ?, value = ? where id = ? and state = 1")
+_FILL = Statement(
+    "insert into datum(id, port, state, kind, size, digest, value) values (?, 0, 2, 1, ?, ?, ?) on conflict (id) do update "
+    "set state = 2, size = excluded.size, digest = excluded.digest, value = excluded.value where datum.state = 1"
+)
 _GET = Statement(
     "select d.id, d.run, d.port, d.state, d.kind, d.size, d.src, d.cause, d.digest, d.value "
     "from {ids} {join} datum d on d.id = j.value"
@@ -137,8 +140,8 @@ def open_writing(db: Database, *columns: Column) -> int:
 
 
 def fill(db: Database, datum: int, size: int, digest: bytes, value: bytes | None) -> bool:
-    """WRITING -> COMPLETE; False if it was not being written."""
-    return db.run(_FILL, size, digest, value, datum) == 1
+    """PENDING or WRITING -> COMPLETE for a datum that no run makes; False if it was neither."""
+    return db.run(_FILL, datum, size, digest, value) == 1
 
 
 def bury(db: Database, *columns: Column) -> int:

@@ -27,7 +27,10 @@ _COMPLETE = update(
     "id:i fence:i key:b flags:i",
 )  # fmt: skip
 _REUSE = update(
-    "run", "state = 3, key = {key}, pending = 0, flags = {flags}", "id = {id} and state = 0", "id:i key:b flags:i"
+    "run",
+    "state = 3, key = {key}, flags = {flags}",
+    "id = {id} and state = 0 and not exists (select 1 from lease where lease.run = {id})",
+    "id:i key:b flags:i",
 )
 _END = update(
     "run",
@@ -35,6 +38,12 @@ _END = update(
     "id = {id} and (state = 0 or state = 9 and {state} = 6)",
     "id:i state:i fence:i cause:i",
 )  # fmt: skip
+_END_WAITING = update(
+    "run",
+    "state = {state}, attempt = {fence}, cause = {cause}",
+    "id = {id} and state = 0 and pending > 0",
+    "id:i state:i fence:i cause:i",
+)
 _RELEASE = Statement(
     "update run set pending = pending - x.n from (select e.run r, count(*) n from {ids} cross join edge e "
     "on e.datum = j.value group by 1) x where run.id = x.r "
@@ -166,6 +175,11 @@ def reuse(db: Database, ids: Column, keys: Column, flags: Column) -> int:
 def end(db: Database, ids: Column, states: Column, fences: Column, causes: Column) -> int:
     """Live -> ERROR, SKIPPED or CANCELLED, held -> CANCELLED, with the root cause (a run id); how many were."""
     return db.many(_END, ids, states, fences, causes)
+
+
+def end_waiting(db: Database, ids: Column, states: Column, fences: Column, causes: Column) -> int:
+    """WAITING -> ERROR or SKIPPED because of an input, with the root cause (a run id); how many were."""
+    return db.many(_END_WAITING, ids, states, fences, causes)
 
 
 def release(db: Database, data: list[int]) -> list[Fresh]:
