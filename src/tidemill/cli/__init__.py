@@ -76,8 +76,9 @@ def _shown(default: object) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Execute a command; the exit code. Mistakes of the user are told without our traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app()(argv, exit_on_error=False, print_error=False)
+        code = app()(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
         return output.complain(
@@ -88,7 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TidemillError as error:
         return output.complain(error, FAILED)
     except KeyboardInterrupt:
-        words = list(sys.argv[1:] if argv is None else argv)
         more = "; the same command goes on where it was" * (words[:1] in _RESUMABLE)
         sys.stderr.write(f"interrupted{more}\n")
         return INTERRUPTED

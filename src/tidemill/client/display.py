@@ -96,7 +96,9 @@ class Plain:
     def failed(self, message: Failed) -> None:
         self._failures += 1
         if self._failures <= SHOWN_FAILURES:
-            self.note(f"failed: {message.task} (run {run_id(message.home, message.run)}): {message.kind}: {message.message}")
+            self.note(
+                f"failed: {message.task} (run {run_id(message.home, message.run)}): {message.kind}: {message.message}"
+            )
         elif self._failures == SHOWN_FAILURES + 1:
             self.note("more runs failed; the report at the end counts them")
 

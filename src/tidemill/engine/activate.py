@@ -19,6 +19,9 @@ def settle(turn: Turn) -> None:
         elif turn.hear:
             hear, turn.hear = turn.hear, []
             spread.tell_runs(turn, hear)
+        elif turn.unwanted:
+            unwanted, turn.unwanted = turn.unwanted, []
+            control.cancel_runs(turn, unwanted, 0, running=False)
         elif turn.promised:
             targets, turn.promised = turn.promised, []
             complete_forwards(turn, targets)
@@ -72,7 +75,7 @@ def release(turn: Turn, found: list[int]) -> None:
     engine = turn.engine
     stand.arrived(turn, runs.release(turn.db, found))
     if engine.levels:
-        gathers.count_members(turn, found, failed=False)
+        gathers.count_members(turn, found)
     if engine.forwards:
         complete_forwards(turn, found)
 

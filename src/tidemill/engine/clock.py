@@ -16,10 +16,14 @@ class Clock(Protocol):
 
 class SystemClock:
     """The machine's clocks. Timers in a store must outlive a restart, so their time base is the epoch as it was known
-    when this clock was made, carried on monotonically: a wall clock set back fires nothing twice."""
+    when this clock was made, carried on monotonically: a wall clock set back fires nothing twice.
 
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+    Args:
+        now: seconds since the epoch by somebody else's clock, to be carried on instead of this machine's.
+    """
+
+    def __init__(self, now: float | None = None) -> None:
+        self._offset = (time.time() if now is None else now) - time.monotonic()
 
     def time(self) -> float:
         return time.time()

@@ -58,6 +58,14 @@ def stop_after_failure(turn: Turn, block: int, cause: int | None) -> None:
     stop_block(turn, row, inherited, cause or (parent.cause if parent is not None else None))
 
 
+def stop_strays(turn: Turn) -> None:
+    """Several engines: a block that grew while another engine stopped what it lies in is stopped, too."""
+    for row in blocks.strays(turn.db):
+        parent = blocks.get(turn.db, row.parent or 0)
+        if parent is not None:
+            stop_block(turn, row, parent.flags & CANCELLING, parent.cause)
+
+
 def sweeps(db: Database) -> dict[int, int]:
     """The deltas that have blocks being stopped, each to be swept from its first run."""
     rows = blocks.get_many(db, blocks.stopping(db))

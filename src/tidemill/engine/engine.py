@@ -67,8 +67,9 @@ class Engine:
 
     def __init__(self, db: Database, clock: Clock | None = None) -> None:
         self.db = db
-        self.clock: Clock = clock or SystemClock()
         self.alone = db.dialect == "sqlite"
+        # machines disagree about the time; engines of one store go by its server's
+        self.clock: Clock = clock or SystemClock(None if self.alone else db.time())
         self.id = 0
         self.ids = Ids(db)
         self.index = keyindex.KeyIndex(self.ports, shared=not self.alone)
@@ -222,8 +223,12 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether `upkeep` has work that should not wait."""
-        due = self.next_timer <= self.clock.monotonic()
-        return self.doomed or self.unexpanded or self.unfolded or bool(self.sweeps) or due
+        return self.owes or self.next_timer <= self.clock.monotonic()
+
+    @property
+    def owes(self) -> bool:
+        """Whether there is work of the store's own that must not be left lying: ends to be told, blocks being stopped."""
+        return self.doomed or self.unexpanded or self.unfolded or bool(self.sweeps)
 
     # ------------------------------------------------------------------------------------------------- what is derived
 

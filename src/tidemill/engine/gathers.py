@@ -14,15 +14,20 @@ _HAD_VALUE = data.GONE | {data.COMPLETE}
 _MISSING = bytes(32)
 
 
-def count_members(turn: Turn, found: list[int], *, failed: bool, cause: int = 0) -> None:
-    """These data ended: count them in the open stretches that hold them."""
+def count_members(turn: Turn, found: list[int], *, causes: dict[int, int] | None = None) -> None:
+    """These data ended: count them in the open stretches that hold them. With `causes` (datum -> root cause) they ended
+    without a value.
+    """
     hits = gathers.hits(turn.db, found, turn.engine.levels)
     if not hits:
         return
     gathers.lock(turn.db, sorted({g for g, _, _ in hits}))
     number: dict[tuple[int, int], int] = {}
-    for gather, seq, _ in hits:
+    blame: dict[int, int] = {}
+    for gather, seq, datum in hits:
         number[(gather, seq)] = number.get((gather, seq), 0) + 1
+        if causes is not None:
+            blame.setdefault(gather, causes[datum])
     closed: dict[int, list[int]] = {}
     for (gather, seq), n in number.items():
         told = closed.setdefault(gather, [0, 0])
@@ -32,7 +37,8 @@ def count_members(turn: Turn, found: list[int], *, failed: bool, cause: int = 0)
             told[0] += 1
             _close_stretch(turn, gather, seq, span(turn, low, length, step))
     for gather, (stretches, n) in closed.items():
-        tell(turn, gather, stretches, 0 if failed else n, n if failed else 0, cause)
+        complete, failed = (n, 0) if causes is None else (0, n)
+        tell(turn, gather, stretches, complete, failed, blame.get(gather, 0))
 
 
 def tell(turn: Turn, gather: int, stretches: int, complete: int, failed: int, cause: int) -> None:

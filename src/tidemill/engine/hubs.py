@@ -1,6 +1,6 @@
 """Hubs: whose ready runs are given out."""
 
-from tidemill.engine import flags, reopen, stand
+from tidemill.engine import flags, reopen, reuse, stand
 from tidemill.engine.turn import Turn
 from tidemill.model.delta import ClassSpec
 from tidemill.model.errors import NotFoundError, UsageError
@@ -45,13 +45,20 @@ def set_active(turn: Turn, hub: int, *, active: bool) -> None:
 
 
 def _hand_over(turn: Turn, hub: int) -> None:
-    """Runs of a suspended hub that runs of active hubs wait for move to the hub of who waits."""
+    """Runs of a suspended hub that runs of active hubs wait for move to the hub of who waits. Who waits for what such a
+    run grew goes on by itself: it grows the same, and finds what is done already.
+    """
     engine = turn.engine
     moved: set[int] = set()
-    for _, leader, cls, own in memo.leaders_in(turn.db, hub):
+    pairs = memo.leaders_in(turn.db, hub)
+    rows = runs.get(turn.db, sorted({leader for _, leader, _, _ in pairs}))
+    for _, leader, cls, own in pairs:
         if leader in moved or not engine.hubs[engine.classes[cls].hub].active:
             continue
         moved.add(leader)
+        if rows[leader].state == runs.COMPLETE:
+            reuse.leaders_ended(turn, [leader])
+            continue
         runs.set_class(turn.db, [leader], [cls])
         turn.hot.setdefault(cls, []).extend(stand.drop_from(turn, own, [leader]))
 

@@ -12,6 +12,8 @@ from tidemill.model.protocol import Failure, Outcome
 from tidemill.model.states import AttemptState, BlockState, Reason, RunState
 from tidemill.stores.state import attempts, blocks, data, leases, queues, runs
 
+LONGEST_BACKOFF = 3600.0
+"""Seconds beyond which a backoff no longer doubles."""
 MAX_LOSSES = 5
 _FINAL = {Reason.CODE_CHANGED, Reason.BAD_INPUT}
 _encode = protocol.encode
@@ -69,9 +71,14 @@ def _lost_input(turn: Turn, run: int) -> bool:
     return bool(hollow)
 
 
+def _wait(backoff: float, tries: int) -> float:
+    """Seconds before the next try: doubled with each, up to `LONGEST_BACKOFF` (or what was asked for, if that is more)."""
+    return min(backoff * 2.0 ** min(tries, 30), max(backoff, LONGEST_BACKOFF))
+
+
 def _later(turn: Turn, again: list[tuple[Outcome, Leased]]) -> None:
     """RUNNING -> READY with a backoff that doubles with each try."""
-    waits = [turn.engine.spec(turn.db, lease.task).backoff * 2.0**lease.tries for _, lease in again]
+    waits = [_wait(turn.engine.spec(turn.db, lease.task).backoff, lease.tries) for _, lease in again]
     at = [turn.engine.clock.monotonic() + w for w in waits]
     later = [(t, o.run) for t, w, (o, _) in zip(at, waits, again, strict=True) if w > 0]
     if later:

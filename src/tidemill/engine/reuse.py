@@ -1,5 +1,6 @@
 """Reuse: runs whose key is known already end as aliases of the earlier result; equal runs under way are waited for."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tidemill.engine import flags, stand
@@ -7,7 +8,7 @@ from tidemill.engine.keyindex import Source
 from tidemill.engine.turn import DONE, REUSED, Ready, Regrow, Turn
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
-from tidemill.stores.state import data, memo, runs
+from tidemill.stores.state import blocks, data, memo, runs
 
 _ASIDE = RunFlag.NO_CACHE | flags.FORCED
 
@@ -40,7 +41,9 @@ def settle_known(turn: Turn, ready: list[Ready], keys: list[bytes]) -> list[Read
             rest.append(r)
         elif (source := known.get(key)) is not None:
             hits.append((r, key, source))
-        elif (leader := engine.index.lead(key, r.id)) is not None and may_lead(turn, leader):
+        elif (leader := engine.index.lead(key, r.id)) is not None and may_lead(
+            turn, leader, lambda r=r: _block(turn, r.id)
+        ):  # type: ignore[misc]
             following.append((r, leader))
         else:
             rest.append(r)
@@ -50,17 +53,43 @@ def settle_known(turn: Turn, ready: list[Ready], keys: list[bytes]) -> list[Read
     return [r._replace(cls=moved.get(r.id, r.cls)) for r in rest] if moved else rest
 
 
-def may_lead(turn: Turn, run: int) -> bool:
-    """Whether equal runs may wait for this one: it is live, or it grew and its outputs are pending."""
+def _block(turn: Turn, run: int) -> int:
+    return runs.get(turn.db, [run])[run].block
+
+
+def may_lead(turn: Turn, run: int, block: Callable[[], int]) -> bool:
+    """Whether a run of `block` may wait for this equal one: it is live, or it grew and its outputs are pending.
+
+    Not for one that it grew from itself: they would wait for each other for ever.
+    """
     row = runs.pin(turn.db, run)
     if row is None:
         return False
     state, bits, out, task = row
     if state == runs.COMPLETE and bits & flags.GREW:
+        if not _reachable(turn, run) or _grew(turn, run, block()):
+            return False
         outs = list(range(out, out + turn.engine.ports(task)))
         # it may have completed in this very turn, with its promises still to be made
         return data.promise_open(turn.db, out, out + len(outs)) or len(data.states(turn.db, outs)) < len(outs)
     return bool(state == runs.LIVE)
+
+
+def _grew(turn: Turn, run: int, block: int) -> bool:
+    """Whether a block is below what a run grew."""
+    at: int | None = block
+    while at is not None:
+        row = blocks.get(turn.db, at)
+        assert row is not None
+        if row.owner == run:
+            return True
+        at = row.parent
+    return False
+
+
+def _reachable(turn: Turn, run: int) -> bool:
+    """Whether what a run grew is being worked on; in a suspended workflow nobody would."""
+    return bool(turn.engine.hubs[turn.engine.facts(turn.db, _block(turn, run)).hub].active)
 
 
 def follow(turn: Turn, following: list[tuple[Ready, int]]) -> dict[int, int]:

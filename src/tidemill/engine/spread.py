@@ -2,7 +2,6 @@
 its task's policy. Every end names its root cause."""
 
 import math
-from collections.abc import Iterable
 
 from tidemill.engine import flags, gathers
 from tidemill.engine.turn import CANCELLED, FAILED, SKIPPED, Dead, Ready, Turn
@@ -31,8 +30,7 @@ def tell(turn: Turn, dead: list[Dead]) -> None:
     tell_runs(turn, [(datum, run, port, by_id[datum].state) for datum, run, port in found], by_id)
     engine = turn.engine
     if engine.levels:
-        for cause, group in _by_cause(dead).items():
-            gathers.count_members(turn, group, failed=True, cause=cause)
+        gathers.count_members(turn, list(by_id), causes={d.datum: d.cause for d in dead})
     if engine.forwards:
         end_forwards(turn, by_id)
 
@@ -46,13 +44,6 @@ def end_forwards(turn: Turn, by_id: dict[int, Dead]) -> None:
     bury(turn, [(f.datum, f.run, f.port, by_id[f.target].state, by_id[f.target].cause) for f in links])
     if links:
         turn.ended += {f.run for f in links} - data.runs_with_promises(turn.db, sorted({f.run for f in links}))
-
-
-def _by_cause(dead: Iterable[Dead]) -> dict[int, list[int]]:
-    groups: dict[int, list[int]] = {}
-    for d in dead:
-        groups.setdefault(d.cause, []).append(d.datum)
-    return groups
 
 
 def tell_runs(turn: Turn, inputs: list[tuple[int, int, int, int]], causes: dict[int, Dead] | None = None) -> None:

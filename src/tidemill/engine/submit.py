@@ -68,6 +68,10 @@ def begin(turn: Turn, key: bytes, name: str, header_bytes: bytes, *, options: in
                 f"the interrupted submission of {name!r} (block {found[0]}) was another plan",
                 hint=f"cancel it first: tidemill cancel {found[0]}",
             )
+        row = blocks.get(turn.db, found[0])
+        if row is not None and options & ~row.flags:
+            blocks.set_flags(turn.db, row.id, row.flags | options)
+            turn.engine.layouts.pop(row.id, None)
         return Begun(found[0], found[1], bool(found[2]), True)
     header = delta.decode_header(header_bytes)
     engine = turn.engine
@@ -85,13 +89,15 @@ def begin(turn: Turn, key: bytes, name: str, header_bytes: bytes, *, options: in
 def layout(turn: Turn, block: int) -> Layout | None:
     """The layout of a block's delta, from its rows (cached by the engine); None where nothing may be added any more."""
     known = turn.engine.layouts.get(block)
-    if known is not None:
+    if known is not None and turn.engine.alone:
         return known
     row = blocks.get(turn.db, block)
     submitted = blocks.delta(turn.db, block)
     assert row is not None and submitted is not None
     if row.state != BlockState.OPEN:
         return None
+    if known is not None:
+        return known
     above = Facts(row.root, row.scope, row.hub, row.flags & blocks.STOP_ON_FAILURE)
     made = lay_out(turn, block, row.run_lo, row.out_lo, above, delta.decode_header(bytes(submitted.header)))
     turn.engine.layouts[block] = made
@@ -124,8 +130,20 @@ def chunk(turn: Turn, block: int, seq: int, digest: bytes, body: Chunk) -> None:
     blocks.add_chunk(turn.db, block, seq, digest, None)
     blocks.set_cursor(turn.db, block, seq + 1)
     place = layout(turn, block)
-    if place is not None:
-        expand(turn, place, body)
+    if place is None:
+        return
+    expand(turn, place, body)
+    if body.block != 0:
+        _leave_out(turn, place, body)
+
+
+def _leave_out(turn: Turn, place: Layout, body: Chunk) -> None:
+    """Runs for inner blocks that are being stopped while their delta still streams in."""
+    column = body.block if isinstance(body.block, list) else [body.block] * len(body.args)
+    inner = {place.block_lo + b - 1 for b in set(column) if b}
+    stopped = {b for b, row in blocks.get_many(turn.db, sorted(inner)).items() if row.state != BlockState.OPEN}
+    low = place.run_lo + body.first
+    turn.unwanted += [low + i for i, b in enumerate(column) if b and place.block_lo + b - 1 in stopped]
 
 
 def seal(turn: Turn, block: int) -> None:
@@ -265,7 +283,7 @@ class _Rows:
             elif (source := found.get(key)) is not None:
                 hits[i] = source
             elif (leader := index.lead(key, run)) is not None and (
-                leader in self.ids or reuse.may_lead(self.turn, leader)
+                leader in self.ids or reuse.may_lead(self.turn, leader, lambda i=i: self.blocks[i])  # type: ignore[misc]
             ):
                 following.append((one, leader))
             else:

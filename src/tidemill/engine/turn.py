@@ -70,6 +70,7 @@ class Turn:
         dead: data that ended without a value and whose consumers have not been told.
         hear: (datum, run, port, state) of inputs that had ended without a value when the run was inserted.
         fresh: runs with nothing pending that are neither reused nor queued yet.
+        unwanted: runs that came for a block which is being stopped: they are cancelled.
         ended: runs that ended and whose outputs have ended too: who waited for them because of an equal key goes on.
         stop: (block, root cause) of blocks in which nothing new shall start, because something failed.
         promised: complete data that pending ones were just promised as.
@@ -95,6 +96,7 @@ class Turn:
         self.fresh: list[Ready] = []
         self.hot: dict[int, list[int]] = {}
         self.ended: list[int] = []
+        self.unwanted: list[int] = []
         self.stop: list[tuple[int, int | None]] = []
         self.promised: list[int] = []
         self.regrow: list[Regrow] = []

@@ -386,7 +386,7 @@ def task(
     on_skipped: str = "skip",
     on_cancelled: str = "skip",
 ) -> Callable[[Callable[P, Any]], Task[P, Any]]: ...
-def task(  # noqa: D417 — the options stand in the signature above
+def task(
     fn: Callable[..., Any] | None = None,
     /,
     *,

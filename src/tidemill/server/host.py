@@ -14,11 +14,11 @@ from pathlib import Path
 
 import msgspec
 
-from tidemill.engine import claim, complete, gathers_read, hubs, reclaim
+from tidemill.engine import claim, complete, control, gathers_read, hubs, reclaim
 from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import protocol, session
-from tidemill.model.errors import EngineLostError, TidemillError
+from tidemill.model.errors import EngineLostError, StoreError, TidemillError
 from tidemill.model.protocol import Answer, Done, Hello, Outcome, Read, Work
 from tidemill.model.states import BlockState
 from tidemill.server import addresses, commands, takeover
@@ -90,8 +90,11 @@ class Host:
         self._listener = socket.socket(socket.AF_UNIX)
         with contextlib.suppress(FileNotFoundError):
             Path(path).unlink()
-        with addresses.reachable(path) as address:
-            self._listener.bind(address)
+        try:
+            with addresses.reachable(path) as address:
+                self._listener.bind(address)
+        except OSError as error:
+            raise StoreError(f"no socket for clients can be made at {path}: {error.strerror}") from error
         self._listener.listen(16)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -139,7 +142,9 @@ class Host:
             raise
 
     def _finished(self) -> bool:
-        return not (self.sessions or any(s.held for s in self.slots.all) or self._goes_alone())
+        if self.sessions or any(s.held for s in self.slots.all) or self.engine.owes:
+            return False
+        return not self._goes_alone()
 
     def _goes_alone(self) -> bool:
         """Whether there is work that goes on with nobody attached."""
@@ -437,6 +442,7 @@ class Host:
             self.unreaped = takeover.take_over(self.engine, self.store)
             self._claims = True
         if not self.engine.alone:
+            self.engine.transact(control.stop_strays)
             self._look_around()
 
     def _given_up(self) -> EngineLostError:

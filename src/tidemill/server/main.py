@@ -38,7 +38,8 @@ def main(argv: list[str]) -> int:
     try:
         lock = StoreLock(place.directory) if place.alone else None
         if lock is not None and not lock.take():
-            Channel(first).send_all(session.encode(session.Busy(place.socket)))
+            with contextlib.suppress(OSError):
+                Channel(first).send_all(session.encode(session.Busy(place.socket)))
             return 0
         host = _open(place)
     except TidemillError as error:
@@ -50,8 +51,9 @@ def main(argv: list[str]) -> int:
     try:
         host.serve()
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            Path(place.socket).unlink()
+        if place.socket:
+            with contextlib.suppress(OSError):
+                Path(place.socket).unlink()
         host.engine.db.close()
     return 0
 

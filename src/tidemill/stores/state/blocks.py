@@ -343,3 +343,14 @@ def is_stopping(db: Database, block: int) -> bool:
     """Whether the block is CLOSING."""
     row = db.one(_STATE, block)
     return row is not None and row[0] == BlockState.CLOSING
+
+
+_STRAYS = Statement(
+    f"select {', '.join('b.' + c for c in _COLUMNS.split(', '))} from block p join block b on b.parent = p.id "
+    "where p.state = 1 and b.state = 0 order by b.id"
+)
+
+
+def strays(db: Database) -> list[Block]:
+    """Open blocks inside of blocks that are being stopped."""
+    return [Block._make(r) for r in db.rows(_STRAYS)]

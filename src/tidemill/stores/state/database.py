@@ -127,6 +127,11 @@ def delete(table: str, where: str, columns: str) -> Many:
     return Many(f"delete from {table} where {where}", f"delete from {table} t using {{rows}} where {own}", columns)
 
 
+_NOW = Statement(
+    "select (julianday('now') - 2440587.5) * 86400.0", "select extract(epoch from clock_timestamp())::double precision"
+)
+
+
 class Database(ABC):
     """A connection with one transaction at a time. Not thread-safe: one thread owns it."""
 
@@ -164,6 +169,12 @@ class Database(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def time(self) -> float:
+        """Seconds since the epoch, by the clock of the machine that has the rows."""
+        row = self.one(_NOW)
+        assert row is not None
+        return float(row[0])
 
     def one(self, statement: Statement, *params: object) -> Row | None:
         """The first row, or None."""
