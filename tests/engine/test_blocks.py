@@ -23,6 +23,28 @@ def test_inner_blocks_close_before_what_they_lie_in(drive: Drive) -> None:
     check_invariants(d.engine.db, quiet=True)
 
 
+def test_a_block_whose_only_run_grows_stays_open(drive: Drive) -> None:
+    growing = Growing(NUMBER)
+
+    def grow() -> Graph:
+        g = growing.graph()
+        g.forwards = [g.run("number", 1)]
+        return g
+
+    d = drive(*growing.all(Task("grow", grow)))
+    g = d.graph()
+    g.result = [g.run("grow")]
+    block = d.submit(g)
+    d.step()
+    d.step()
+    assert d.count("number") == 1
+    assert d.block(block).state == BlockState.OPEN
+    assert block not in d.closed
+    d.settle()
+    assert d.closed[block] == BlockState.COMPLETE
+    assert d.results(block) == [1]
+
+
 def test_empty_blocks_and_empty_graphs_close_too(drive: Drive) -> None:
     d = drive(NUMBER)
     g = d.graph()

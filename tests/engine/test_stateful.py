@@ -9,7 +9,14 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.engine.model import Block, Call, Datum, Model, Plan, Run
 from tidemill.engine import claim, complete, control, hubs, reclaim, retry, revive, submit
@@ -102,11 +109,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.number = 0
         self.verified: set[int] = set()
         self.sound = True
+        self.fresh = True
         self.second_worker()
 
     def do(self, command: Any, *args: Any, **options: Any) -> Any:
         """A turn of the engine. Until rows and model have been compared after it, nothing is known to be right."""
-        self.sound = False
+        self.sound = self.fresh = False
         return self.driver.control(command, *args, **options)
 
     @staticmethod
@@ -118,10 +126,16 @@ class EngineMachine(RuleBasedStateMachine):
         me = Worker(0, None, 0, "engine", "here", "boot", "space", 1, "start", 0.0, 0.0)
         second = self.do(reclaim.register_worker, "second", me)
         self.workers = [self.driver.worker, second]
+        self.fresh = True
 
     # ------------------------------------------------------------------------------------------------- submitting
 
-    @rule(data=st.data(), size=st.integers(1, 4), parts=st.integers(0, 3))
+    @initialize(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        """There is something to do from the beginning."""
+        self.begin(data, 6, 6)
+
+    @rule(data=st.data(), size=st.integers(1, 4), parts=st.sampled_from([0, 1, 2, 6, 6]))
     def begin(self, data: st.DataObject, size: int, parts: int) -> None:
         """A new workflow, of which some pieces are handed in."""
         plan = self.draw_plan(data)
@@ -181,6 +195,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------- working
 
+    @precondition(lambda self: self.under_way())
     @rule(worker=st.integers(0, 1), most=st.integers(1, 5))
     def claim(self, worker: int, most: int) -> None:
         """A worker gets runs; each stood ready, and comes with its inputs."""
@@ -197,6 +212,28 @@ class EngineMachine(RuleBasedStateMachine):
             row.lease = (worker, c.fence)
             self.held[worker].append(c)
         self.model.touch()
+
+    @precondition(lambda self: self.under_way())
+    @rule(turns=st.integers(1, 4))
+    def work(self, turns: int) -> None:
+        """Both workers execute what they get, and all goes well."""
+        for _ in range(turns):
+            for worker in (0, 1):
+                self.hand_back(worker)
+                self.claim(worker, 3)
+
+    def under_way(self) -> bool:
+        """Whether anything can be executed."""
+        return any(self.held) or any(self.model.views(r) == [V.READY] for r in self.model.runs.values())
+
+    def hand_back(self, worker: int) -> None:
+        """A worker completes all it holds."""
+        held, self.held[worker] = self.held[worker], []
+        answers = self.do(complete.complete, self.workers[worker], [self.driver_outcome(c) for c in held])
+        for c, answer in zip(held, answers, strict=True):
+            if answer is Answer.ACCEPTED:
+                self.ended(self.model.runs[c.run], well=True)
+        self.learn()
 
     @precondition(lambda self: any(self.held))
     @rule(data=st.data(), worker=st.integers(0, 1))
@@ -340,6 +377,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Nobody is attached to a workflow any more, or somebody is again."""
         self.set_active(data.draw(st.sampled_from(sorted(self.model.blocks)), "block"), active=active)
 
+    @precondition(lambda self: not self.fresh)
     @rule()
     def crash(self) -> None:
         """Everything dies; another engine takes over."""
@@ -444,12 +482,7 @@ class EngineMachine(RuleBasedStateMachine):
                 return
             self.driver.clock.now += 10.0
             for worker in (0, 1):
-                held, self.held[worker] = self.held[worker], []
-                answers = self.do(complete.complete, self.workers[worker], [self.driver_outcome(c) for c in held])
-                for c, answer in zip(held, answers, strict=True):
-                    if answer is Answer.ACCEPTED:
-                        self.ended(self.model.runs[c.run], well=True)
-                self.learn()
+                self.hand_back(worker)
                 self.claim(worker, 3)
         raise AssertionError("there is no end of it")
 

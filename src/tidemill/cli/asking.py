@@ -138,6 +138,6 @@ def lineage(
             output.emit(record, as_json=json)
 
 
-def version() -> None:
+def version(*, json: Json = False) -> None:
     """The version."""
-    output.emit(__version__, as_json=False)
+    output.emit({"version": __version__} if json else __version__, as_json=json)

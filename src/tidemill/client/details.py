@@ -247,6 +247,9 @@ class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
         ]
         return "\n\n".join(filter(None, [str(shown), views.fields(pairs)]))
 
+    def _repr_html_(self) -> str:
+        return self.status._repr_html_()
+
     def __repr__(self) -> str:
         return str(self)
 

@@ -22,12 +22,12 @@ from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import is_postgres, open_database, shown
 
 if TYPE_CHECKING:
-    from tidemill.client import details, failures, garbage, handle, logs, planning, queries
+    from tidemill.client import details, failures, garbage, handle, handled, logs, planning, queries
     from tidemill.provenance import lineage, picture, why
 else:
-    details, failures, garbage, handle, logs, planning, queries = (
+    details, failures, garbage, handle, handled, logs, planning, queries = (
         Later(f"tidemill.client.{name}")
-        for name in ("details", "failures", "garbage", "handle", "logs", "planning", "queries")
+        for name in ("details", "failures", "garbage", "handle", "handled", "logs", "planning", "queries")
     )
     lineage, why = Later("tidemill.provenance.lineage"), Later("tidemill.provenance.why")
 
@@ -126,14 +126,14 @@ class Store:
         return planning.plan(self, call)
 
     def outcome(self, block: int, state: BlockState) -> Any:
-        """The result of an ended block.
+        """The result of an ended block. Failures that the workflow has dealt with (`on_error="run"`) do not count.
 
         Raises:
             RunFailedError, RunCancelledError: it has none.
         """
         if state is BlockState.CANCELLED:
             raise RunCancelledError(f"block {block} was cancelled", hint=f"tidemill retry {block} runs it again")
-        if state is BlockState.ERROR:
+        if state is BlockState.ERROR and not handled.all_handled(self.db, block):
             raise failures.error_of(self.db, self.url, block)
         return self.reader.result(block)
 

@@ -22,6 +22,7 @@ def count(turn: Turn, changes: dict[int, list[int]]) -> None:
 
 def fold(turn: Turn) -> None:
     """PostgreSQL: fold the counter changes of all engines, and close what has nothing open any more."""
+    turn.engine.settle(turn)  # what this turn adds to a block holds it open
     rows = blocks.fold(turn.db)
     turn.engine.unfolded = rows is None
     if rows:

@@ -165,13 +165,19 @@ def retire(turn: Turn, cone: Cone, run_map: dict[int, int]) -> None:
     for g, state in cone.gathers.values():
         if state == gather_rows.OPEN and gather_rows.end(turn.db, g.id, gather_rows.DEAD):
             _bury_quietly(turn, [(g.id, None, 0, 0)])
-    links = data.promises(turn.db, sorted(cone.promised))
+    grew = [r.out + p for r in rows if r.flags & flags.GREW for p in range(turn.engine.ports(r.task))]
+    _break_promises(turn, sorted({*cone.promised, *grew}))
+
+
+def _break_promises(turn: Turn, ids: list[int]) -> None:
+    """Data that wait for what they were promised as wait no more; neither does who follows their runs."""
+    links = data.promises(turn.db, ids)
     ended = data.states(turn.db, [f.datum for f in links])
     pending = [f for f in links if f.datum not in ended]
     if pending:
         data.set_open(turn.db, pending, is_open=False)
         turn.engine.forwards -= len(pending)
-        _bury_quietly(turn, [(f.datum, f.run, f.port, f.run) for f in pending])
+        spread.bury(turn, [(f.datum, f.run, f.port, int(DatumState.CANCELLED), f.run) for f in pending])
         owners = {f.run for f in pending}
         turn.ended += owners - data.runs_with_promises(turn.db, sorted(owners))
 
