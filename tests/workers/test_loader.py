@@ -244,7 +244,7 @@ def test_files_that_a_module_reads_are_looked_for_where_the_user_was(tmp_path: P
     main = write(
         project / "settled.py", "import os\nTEXT = open('settings.txt').read()\ndef one(): return [TEXT, os.getcwd()]"
     )
-    where = {"file": main} if kind == "file" else {"module": "settled"}
+    where: dict[str, Any] = {"file": main} if kind == "file" else {"module": "settled"}
     with FakeEngine(tmp_path / "own", path=[str(project)]) as engine:
         fails(engine.run(engine.task(python_spec("one", cwd=str(tmp_path / "gone"), **where))), Reason.BAD_INPUT)
     with FakeEngine(tmp_path / "own", path=[str(project)]) as engine:

@@ -227,7 +227,9 @@ class Engine:
 
     @property
     def owes(self) -> bool:
-        """Whether there is work of the store's own that must not be left lying: ends to be told, blocks being stopped."""
+        """Whether there is work of the store's own that must not be left lying: ends to be told, blocks being
+        stopped.
+        """
         return self.doomed or self.unexpanded or self.unfolded or bool(self.sweeps)
 
     # ------------------------------------------------------------------------------------------------- what is derived

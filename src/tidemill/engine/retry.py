@@ -72,7 +72,9 @@ def _lost_input(turn: Turn, run: int) -> bool:
 
 
 def _wait(backoff: float, tries: int) -> float:
-    """Seconds before the next try: doubled with each, up to `LONGEST_BACKOFF` (or what was asked for, if that is more)."""
+    """Seconds before the next try: doubled with each, up to `LONGEST_BACKOFF` (or what was asked for, if that is
+    more).
+    """
     return min(backoff * 2.0 ** min(tries, 30), max(backoff, LONGEST_BACKOFF))
 
 

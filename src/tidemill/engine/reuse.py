@@ -1,6 +1,7 @@
 """Reuse: runs whose key is known already end as aliases of the earlier result; equal runs under way are waited for."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from tidemill.engine import flags, stand
@@ -42,8 +43,8 @@ def settle_known(turn: Turn, ready: list[Ready], keys: list[bytes]) -> list[Read
         elif (source := known.get(key)) is not None:
             hits.append((r, key, source))
         elif (leader := engine.index.lead(key, r.id)) is not None and may_lead(
-            turn, leader, lambda r=r: _block(turn, r.id)
-        ):  # type: ignore[misc]
+            turn, leader, partial(_block, turn, r.id)
+        ):
             following.append((r, leader))
         else:
             rest.append(r)

@@ -104,8 +104,8 @@ def _satisfy(turn: Turn, ids: dict[int, int]) -> None:
 
 
 def finish(turn: Turn, ending: list[tuple[Run, RunState, int]], *, waiting: bool = False) -> None:
-    """End live runs (only `waiting` ones) without a result: their states, outputs, blocks, and those who waited for an equal
-    run."""
+    """End live runs (only `waiting` ones) without a result: their states, outputs, blocks, and those who waited for an
+    equal run."""
     ids = [row.id for row, _, _ in ending]
     own = [cause or row.id for row, _, cause in ending]
     fences = [row.attempt for row, _, _ in ending]

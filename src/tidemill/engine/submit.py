@@ -3,6 +3,7 @@ once.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from tidemill.engine import flags, gathers, reuse, stand
@@ -68,10 +69,10 @@ def begin(turn: Turn, key: bytes, name: str, header_bytes: bytes, *, options: in
                 f"the interrupted submission of {name!r} (block {found[0]}) was another plan",
                 hint=f"cancel it first: tidemill cancel {found[0]}",
             )
-        row = blocks.get(turn.db, found[0])
-        if row is not None and options & ~row.flags:
-            blocks.set_flags(turn.db, row.id, row.flags | options)
-            turn.engine.layouts.pop(row.id, None)
+        earlier = blocks.get(turn.db, found[0])
+        if earlier is not None and options & ~earlier.flags:
+            blocks.set_flags(turn.db, earlier.id, earlier.flags | options)
+            turn.engine.layouts.pop(earlier.id, None)
         return Begun(found[0], found[1], bool(found[2]), True)
     header = delta.decode_header(header_bytes)
     engine = turn.engine
@@ -283,7 +284,7 @@ class _Rows:
             elif (source := found.get(key)) is not None:
                 hits[i] = source
             elif (leader := index.lead(key, run)) is not None and (
-                leader in self.ids or reuse.may_lead(self.turn, leader, lambda i=i: self.blocks[i])  # type: ignore[misc]
+                leader in self.ids or reuse.may_lead(self.turn, leader, partial(self.blocks.__getitem__, i))
             ):
                 following.append((one, leader))
             else:

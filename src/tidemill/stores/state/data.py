@@ -22,7 +22,8 @@ _DEAD = upsert(
 )  # fmt: skip
 _OPEN = insert("datum", "id:i run:i port:i state:i kind:i size:i", ignore=True)
 _FILL = Statement(
-    "insert into datum(id, port, state, kind, size, digest, value) values (?, 0, 2, 1, ?, ?, ?) on conflict (id) do update "
+    "insert into datum(id, port, state, kind, size, digest, value) values (?, 0, 2, 1, ?, ?, ?) on conflict (id) do "
+    "update "
     "set state = 2, size = excluded.size, digest = excluded.digest, value = excluded.value where datum.state = 1"
 )
 _GET = Statement(
