@@ -57,6 +57,7 @@ create table run (
 create table datum (
   id {int} primary key, run {int}, port {int} not null, state {int} not null, kind {int} not null, size {int} not null,
   src {int}, cause {int}, digest {blob}, value {blob}) {strict};
+create index datum_src on datum(src) where src is not null;
 
 create table edge (run {int} not null, port {int} not null, datum {int} not null, primary key (run, port)) {norowid};
 create index edge_to on edge(datum);
