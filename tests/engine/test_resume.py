@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, NUMBER, Growing, total
-from tidemill.engine import control, submit
+from tidemill.engine import control, revive, submit
 from tidemill.model.errors import ResumeError
 from tidemill.model.states import BlockState
 from tidemill.testing.engine import EngineDriver
@@ -90,6 +90,11 @@ def test_a_chunk_for_a_cancelled_block_changes_nothing(drive: Drive) -> None:
     seal(d, begun.block)
     row = d.block(begun.block)
     assert (row.state, row.total, row.cancelled) == (BlockState.CANCELLED, 4, 4)
+    check_invariants(d.engine.db, quiet=True)
+    d.control(revive.retry, [r[0] for r in d.rows("select id from run where state = 6")])
+    d.settle()
+    row = d.block(begun.block)
+    assert (row.state, row.done) == (BlockState.CANCELLED, 4)  # half a workflow is never complete
     check_invariants(d.engine.db, quiet=True)
 
 

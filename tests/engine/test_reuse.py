@@ -115,6 +115,24 @@ def test_a_run_of_a_suspended_workflow_is_executed_for_who_waits_for_it(drive: D
     check_invariants(d.engine.db)
 
 
+def test_a_claim_goes_on_with_what_became_ready_because_of_what_was_known(drive: Drive) -> None:
+    """A workflow that was suspended comes back: one run is known by now, the next one is ready because of that."""
+    d = drive(NUMBER, ADD)
+    g = d.graph()
+    after = g.run("add", g.run("number", 1), 2)
+    first = d.submit(g, key="a")
+    hub = d.block(first).hub
+    d.control(hubs.set_active, hub, active=False)
+    d.crash()  # nobody remembers who could wait for whom
+    other = d.graph()
+    other.run("number", 1)
+    d.submit(other, key="b")
+    d.settle()
+    d.control(hubs.set_active, hub, active=True)
+    assert [c.run for c in d.take()] == [d.run_id(first, after)]
+    assert d.count("number") == 1
+
+
 def test_nobody_waits_for_a_run_that_is_held(drive: Drive) -> None:
     d = drive(NUMBER)
     g = d.graph()

@@ -343,8 +343,8 @@ class EngineMachine(RuleBasedStateMachine):
     def ended_runs(self) -> list[int]:
         """Runs that may be told to run again: their ends have not been consumed by anybody who goes on all the same."""
         for row in self.model.runs.values():
-            bad = [d for d in self.model.inputs(row) if self.model.datum(d)[0] in FAILED]
-            if bad and self.model.views(row)[0] not in (V.WAITING, V.ERROR, V.SKIPPED, V.CANCELLED):
+            states = [self.model.datum(d)[0] for d in self.model.inputs(row)]
+            if any(state in FAILED and row.policy(state) is None for state in states):
                 return []
         for members, tolerate in self.model.collections.values():
             if tolerate and any(self.model.datum(m)[0] in FAILED for m in members):

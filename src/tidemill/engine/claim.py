@@ -38,9 +38,10 @@ def claim(turn: Turn, worker: int, room: Room) -> list[Claimed]:
         ids: list[int] = []
         for cls, n in picked:
             ids += _take(turn, cls, n)
-        # what was taken may not need to be executed after all
         if ids and (claimed := _lease(turn, worker, runs.for_claim(turn.db, ids))):
             return claimed
+        # what was taken need not be executed after all, and something may be ready because of that
+        turn.engine.settle(turn)
     return []
 
 

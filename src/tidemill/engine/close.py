@@ -40,7 +40,7 @@ def final_state(row: Counted) -> BlockState:
     """How a block with nothing open ended."""
     if row.failed:
         return BlockState.ERROR
-    return BlockState.CANCELLED if row.cancelled else BlockState.COMPLETE
+    return BlockState.CANCELLED if row.cancelled or row.flags & blocks.ABANDONED else BlockState.COMPLETE
 
 
 def _close(turn: Turn, row: Counted) -> None:

@@ -41,9 +41,12 @@ def stop_block(turn: Turn, row: Block, options: int, cause: int | None) -> None:
             blocks.set_flags(turn.db, b.id, b.flags | options)
     if row.parent is None:
         hubs.set_active(turn, row.hub, active=False)
-    for unsealed in blocks.unsealed_of(turn.db, [b.id for b in found]):
+    by_id = {b.id: b for b in found}
+    for unsealed in blocks.unsealed_of(turn.db, list(by_id)):
         submit.seal(turn, unsealed)
-        blocks.abandon(turn.db, unsealed)
+        if by_id[unsealed].parent is None:
+            blocks.abandon(turn.db, unsealed)
+            blocks.set_flags(turn.db, unsealed, by_id[unsealed].flags | options | blocks.ABANDONED)
     for b in found:
         turn.engine.layouts.pop(b.id, None)
         turn.engine.sweeps[blocks.delta_of(turn.db, b).id] = 0

@@ -9,7 +9,7 @@ from tidemill.engine import flags, spread
 from tidemill.model.delta import RunFlag
 from tidemill.model.spec import TaskSpec, decode_spec
 from tidemill.model.states import BlockState, DatumState, RunState
-from tidemill.stores.state import queues
+from tidemill.stores.state import blocks, queues
 from tidemill.stores.state.database import Database, Row, Statement
 
 _LIVE, _HELD = int(RunState.LIVE), int(RunState.HELD)
@@ -51,7 +51,7 @@ class _Store:
         self.follows: dict[int, int] = dict(rows("select run, leader from follow"))
         self.timers = rows("select at, kind, id from timer")
         self.doom = {r[0] for r in rows("select datum from doom")}
-        names = f"id, parent, state, owner, run_lo, block_lo, block_n, out, {', '.join(_COUNTERS)}"
+        names = f"id, parent, state, flags, run_lo, block_lo, block_n, out, {', '.join(_COUNTERS)}"
         self.blocks = {r[0]: r for r in rows(f"select {names} from block")}
         self.unsealed = {r[0]: bool(r[1]) for r in rows("select block, key is not null from delta where sealed = 0")}
         self.gathers = {
@@ -186,9 +186,9 @@ class _Store:
                     continue
                 if stored[b][name] != expected[b][name]:
                     yield f"block {b} counts {name}: {stored[b][name]}, but {expected[b][name]} are; {row}"
-            yield from self._closing(b, BlockState(row[2]), stored[b])
+            yield from self._closing(b, BlockState(row[2]), stored[b], abandoned=bool(row[3] & blocks.ABANDONED))
 
-    def _closing(self, b: int, state: BlockState, counts: dict[str, int]) -> Iterator[str]:
+    def _closing(self, b: int, state: BlockState, counts: dict[str, int], *, abandoned: bool) -> Iterator[str]:
         if state in (BlockState.OPEN, BlockState.CLOSING):
             if counts["open"] <= 0 and not any(d[0] == b for d in self.deltas):
                 yield f"block {b} is {state.name}, but nothing in it is open: {counts}"
@@ -197,7 +197,7 @@ class _Store:
             BlockState.ERROR
             if counts["failed"]
             else BlockState.CANCELLED
-            if counts["cancelled"]
+            if counts["cancelled"] or abandoned
             else BlockState.COMPLETE
         )
         if counts["open"] or end is not state:

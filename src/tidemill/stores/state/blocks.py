@@ -83,8 +83,10 @@ _OPEN_CANCELLING = Statement("select id from block where state = 1 order by id")
 STOP_ON_FAILURE = 1
 DETACHED = 2
 CANCELLING = 4
+ABANDONED = 8
 """Flags of a block: stop at the first failure (for all blocks below a root that asked for it); go on without the
-client that submitted it; being cancelled: running runs are stopped too."""
+client that submitted it; being cancelled: running runs are stopped too; stopped before all of it was submitted, so that
+it is never complete."""
 
 
 class Block(NamedTuple):

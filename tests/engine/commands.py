@@ -1,0 +1,235 @@
+"""Random workflows and random commands, and what must come out once everything has been mended."""
+
+import random
+from typing import Any, NamedTuple
+
+from tests.engine.tasks import total
+from tidemill.engine import control, expire, hold, hubs, remove, rerun, revive, shares
+from tidemill.engine.flags import SUPERSEDED
+from tidemill.model.errors import ConflictError, NotFoundError
+from tidemill.model.states import BlockState, RunState
+from tidemill.stores.state import blocks
+from tidemill.stores.state.data import GATHER, VALUE
+from tidemill.stores.state.database import Row
+from tidemill.testing.engine import Crash, EngineDriver
+from tidemill.testing.graphs import Graph, Slot, Task
+
+_BADLY = (RunState.ERROR, RunState.SKIPPED, RunState.CANCELLED)
+_ALL = {"on_error": "run", "on_skipped": "run", "on_cancelled": "run"}
+_NONE = {"on_error": "fail", "on_skipped": "fail", "on_cancelled": "fail"}
+LIMIT = 1000
+
+
+class World:
+    """Tasks, some of which fail until it is mended.
+
+    Args:
+        draw: decides who fails, and how long retries wait.
+    """
+
+    def __init__(self, draw: random.Random) -> None:
+        self.broken = True
+        self.draw = draw
+        backoff = draw.choice([0.0, 1.0])
+        self.tasks = [
+            Task("number", lambda x: x),
+            Task("pair", lambda x: [x, x + 1], outputs=2),
+            Task("add", self.add),
+            Task("anyway", self.add, options=dict(_ALL)),
+            Task("strict", self.add, options=dict(_NONE)),
+            Task("shaky", self.shaky, options={"retries": 1, "backoff": backoff}),
+            Task("crashing", self.crashing),
+            Task("grow", self.grow),
+        ]
+        self._by_name = {t.name: t for t in self.tasks}
+
+    def add(self, *args: Any) -> int:
+        return total(list(args)) % LIMIT
+
+    def shaky(self, *args: Any) -> int:
+        if self.broken and (total(list(args)) * 7 + 3) % 5 < 2:
+            raise ValueError("broken")
+        return (total(list(args)) + 1) % LIMIT
+
+    def crashing(self, *args: Any) -> int:
+        if self.broken and self.draw.random() < 0.2:
+            raise Crash("the worker dies")
+        return self.add(*args)
+
+    def grow(self, n: int) -> Graph:
+        g = Graph(self._by_name)
+        if n == 0:
+            g.forwards = [g.run("number", 7)]
+            return g
+        legs = [g.run("number", n * 10 + i) for i in range(3)]
+        legs += [g.run("grow", n - 1), g.run("shaky", legs[0], n)]
+        g.forwards = [g.run("add", g.gather(legs, tolerate=n % 2))]
+        return g
+
+    def grown(self, n: int) -> int:
+        """What `grow` comes to when nothing fails."""
+        if n == 0:
+            return 7
+        return (sum(n * 10 + i for i in range(3)) + self.grown(n - 1) + (n * 10 + n + 1)) % LIMIT
+
+
+class Drawn(NamedTuple):
+    """A random graph, and the values of its results when nothing fails."""
+
+    graph: Graph
+    values: list[Any]
+
+
+def draw_graph(world: World, graph: Graph) -> Drawn:
+    draw = world.draw
+    made: list[Slot] = []
+    values: list[Any] = []
+    inner = [0]
+    for _ in range(draw.randint(0, 3)):
+        inner.append(graph.block("inner", draw.choice(inner)))
+    for _ in range(draw.randint(3, 25)):
+        options: dict[str, Any] = {
+            "block": draw.choice(inner), "priority": draw.choice([0, 0, 1]), "weight": draw.choice([1.0, 2.0]),
+        }  # fmt: skip
+        if made and draw.random() < 0.1:
+            options["after"] = [draw.choice(made)]
+        kind = draw.random()
+        if len(made) > 2 and kind < 0.6:
+            chosen = [draw.randrange(len(made)) for _ in range(draw.randint(1, 3))]
+            name, more = draw.choice(["add", "anyway", "strict", "shaky", "crashing"]), draw.randint(0, 5)
+            made.append(graph.run(name, *(made[i] for i in chosen), more, **options))
+            values.append((total([values[i] for i in chosen]) + more + (name == "shaky")) % LIMIT)
+        elif len(made) > 2 and kind < 0.75:
+            chosen = [draw.randrange(len(made)) for _ in range(draw.randint(1, 6))]
+            tolerate = draw.choice([0, 0, 1, 6])
+            made.append(graph.gather([made[i] for i in chosen], tolerate=tolerate, block=options["block"]))
+            values.append([values[i] for i in chosen])
+        elif kind < 0.85:
+            n = draw.randint(0, 3)
+            made.append(graph.run("grow", n, **options))
+            values.append(world.grown(n))
+        elif kind < 0.9:
+            x = draw.randint(0, 9)
+            pair = graph.run("pair", x, **options)
+            made += [pair, pair[1]]
+            values += [x, x + 1]
+        else:
+            x = draw.randint(0, 9)
+            made.append(graph.run("number", x, **options))
+            values.append(x)
+    graph.result = made
+    return Drawn(graph, values)
+
+
+class Commander:
+    """Somebody who asks for anything at any time."""
+
+    def __init__(self, driver: EngineDriver, world: World) -> None:
+        self.d = driver
+        self.world = world
+        self.draw = world.draw
+        self.hub = 0
+        self.commands = [
+            self.retry, self.retry, self.rerun, self.rerun, self.rerun_block, self.hold, self.unhold, self.cancel,
+            self.cancel_block, self.lose, self.expire, self.invalidate, self.share, self.actions, self.suspend,
+        ]  # fmt: skip
+
+    def runs(self, *states: RunState) -> list[int]:
+        """Some runs in these states."""
+        rows = [r for r in self.d.rows("select id, state from run") if r[1] in states]
+        return self.some(rows)
+
+    def some(self, rows: list[Row], most: int = 3) -> list[int]:
+        return [r[0] for r in self.draw.sample(rows, min(len(rows), self.draw.randint(1, most)))] if rows else []
+
+    def do(self) -> None:
+        """A random command; one that comes at a bad moment is refused and changes nothing."""
+        try:
+            self.draw.choice(self.commands)()
+        except ConflictError as refused:
+            if type(refused) is not ConflictError:
+                raise
+
+    def retry(self) -> None:
+        self.d.control(revive.retry, self.runs(*_BADLY))
+
+    def rerun(self) -> None:
+        ended = [s for s in RunState if s not in (RunState.LIVE, RunState.HELD, RunState.DELETED)]
+        self.d.control(rerun.rerun, self.runs(*ended))
+
+    def rerun_block(self) -> None:
+        rows = [r for r in self.d.rows("select id, state from block") if r[1] >= BlockState.COMPLETE]
+        for block in self.some(rows, 1):
+            self.d.control(rerun.rerun_block, block)
+
+    def hold(self) -> None:
+        self.d.control(hold.hold, self.runs(RunState.LIVE))
+
+    def unhold(self) -> None:
+        self.d.control(hold.unhold, self.runs(RunState.HELD))
+
+    def cancel(self) -> None:
+        self.d.control(control.cancel_runs, self.runs(RunState.LIVE, RunState.HELD), 0, running=True)
+
+    def cancel_block(self) -> None:
+        rows = [r for r in self.d.rows("select id, state from block") if r[1] < BlockState.COMPLETE]
+        for block in self.some(rows, 1):
+            self.d.control(control.cancel_block, block)
+
+    def data(self, *kinds: int) -> list[int]:
+        return self.some([r for r in self.d.rows("select id, kind from datum where state = 2") if r[1] in kinds])
+
+    def lose(self) -> None:
+        self.d.control(expire.lose, self.data(VALUE, GATHER))
+
+    def expire(self) -> None:
+        self.d.control(expire.expire, self.data(VALUE))
+
+    def invalidate(self) -> None:
+        self.d.control(remove.invalidate, self.runs(RunState.COMPLETE, RunState.ERROR, RunState.SKIPPED))
+
+    def share(self) -> None:
+        ids = self.runs(RunState.LIVE, RunState.COMPLETE)
+        self.d.control(shares.change_runs, ids, priority=self.draw.randint(0, 3), weight=self.draw.random())
+
+    def actions(self) -> None:
+        self.hub = self.hub or self.d.control(hubs.create, "further", 2.0)
+        command = self.draw.choice([hubs.action, hubs.withdraw])
+        self.d.control(command, self.runs(RunState.LIVE), self.hub)
+
+    def suspend(self) -> None:
+        hub = self.draw.choice([r[0] for r in self.d.rows("select id from hub where name <> ?", hubs.NOWHERE)])
+        self.d.control(hubs.set_active, hub, active=self.draw.random() < 0.7)
+
+    # ------------------------------------------------------------------------------------------------- in the end
+
+    def mend(self) -> bool:
+        """Ask for whatever is still missing; False if nothing is."""
+        for (hub,) in self.d.rows("select id from hub where active = 0 and name <> ?", hubs.NOWHERE):
+            self.d.control(hubs.set_active, hub, active=True)
+            return True
+        rows = [r for r in self.d.rows("select id, state, flags from run") if not r[2] & SUPERSEDED]
+        for states, command in (
+            ((RunState.HELD,), hold.unhold),
+            ((RunState.INVALID,), rerun.rerun),
+            (_BADLY, revive.retry),
+        ):
+            found = [r[0] for r in rows if r[1] in states]
+            if found:
+                self.d.control(command, found)
+                return True
+        return False
+
+
+def check_results(d: EngineDriver, block: int, drawn: Drawn) -> None:
+    """All results are there and right, except where the value is gone and nobody has asked for it since."""
+    row = d.block(block)
+    if row.flags & blocks.ABANDONED:
+        return
+    assert row.state == BlockState.COMPLETE
+    for slot, value in zip(drawn.graph.result, drawn.values, strict=True):
+        try:
+            found = d.value(d.datum(block, drawn.graph, slot))
+        except NotFoundError:
+            continue
+        assert found == value
