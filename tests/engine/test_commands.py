@@ -1,4 +1,6 @@
-"""Random commands at random moments, and crashes: the rows make sense after each, and in the end every result is right."""
+"""Random commands at random moments, and crashes: the rows make sense after each, and in the end every result is
+right.
+"""
 
 import random
 

@@ -1,5 +1,7 @@
 """Fences, losses, retries: only the current lease counts, and every way to end an attempt."""
 
+from typing import Any
+
 import pytest
 
 from tests.engine.conftest import Drive
@@ -17,7 +19,7 @@ from tidemill.testing.graphs import Task
 from tidemill.testing.invariants import check_invariants
 
 
-def one(d: EngineDriver, task: str = "number", **options: int) -> tuple[int, int]:
+def one(d: EngineDriver, task: str = "number", **options: Any) -> tuple[int, int]:
     g = d.graph()
     slot = g.run(task, 1, **options)
     block = d.submit(g)
@@ -93,7 +95,7 @@ def test_a_lease_survives_a_turn_that_fails(drive: Drive) -> None:
     block = d.submit(g)
     d.hand_in(good(d))
     outcome = good(d)
-    with pytest.raises(ConflictError, match="on purpose"), d.engine.turn() as turn:
+    with pytest.raises(ConflictError, match="on purpose"), d.engine.turn() as turn:  # noqa: PT012
         control.cancel_block(turn, block)
         raise ConflictError("on purpose")
     check_invariants(d.engine.db)

@@ -102,7 +102,7 @@ def test_a_target_that_fails_fails_the_promise_and_a_retry_makes_it_hold_again(d
 def test_a_promise_of_data_of_the_store_complete_pending_and_dead(drive: Drive) -> None:
     growing = Growing(NUMBER, ADD, PAIR, shaky(Switch()))
     targets: dict[str, int] = {}
-    build = lambda g, which: [stored(targets[which])]  # noqa: E731
+    build = lambda _g, which: [stored(targets[which])]  # noqa: E731
     d = drive(*growing.all(promising(growing, build)))
     g = d.graph()
     done, bad = g.run("number", 8), g.run("shaky", 1)

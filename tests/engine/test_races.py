@@ -57,7 +57,7 @@ class Crowd:
     def settle(self) -> None:
         """Work one after the other until there is nothing left to do."""
         while True:
-            if any([d.step() for d in self.drivers]):
+            if any(d.step() for d in self.drivers):
                 continue
             timers = [d.engine.next_timer for d in self.drivers]
             if min(timers) == float("inf"):

@@ -17,7 +17,7 @@ from tidemill.testing.invariants import check_invariants
 def counter() -> Task:
     """Gives another number each time it is executed."""
     made = iter(range(100, 1000))
-    return Task("draw", lambda *args: next(made))
+    return Task("draw", lambda *_: next(made))
 
 
 def again(d: EngineDriver, *runs: int) -> dict[int, int]:

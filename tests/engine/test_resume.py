@@ -1,5 +1,6 @@
 """Interruptions: a submission goes on where it stopped, and a history with crashes ends like one without."""
 
+import itertools
 import random
 
 import pytest
@@ -17,7 +18,7 @@ from tidemill.testing.invariants import check_invariants
 def sweep(d: EngineDriver, n: int = 12) -> Graph:
     g = d.graph()
     numbers = [g.run("number", i) for i in range(n)]
-    sums = [g.run("add", a, b) for a, b in zip(numbers, numbers[1:], strict=False)]
+    sums = [g.run("add", a, b) for a, b in itertools.pairwise(numbers)]
     g.result = [g.run("add", g.gather(sums))]
     return g
 

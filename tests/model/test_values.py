@@ -146,7 +146,9 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-@pytest.mark.parametrize(("value", "expected"), VECTORS, ids=lambda v: v if isinstance(v, str) and v else type(v).__name__)
+@pytest.mark.parametrize(
+    ("value", "expected"), VECTORS, ids=lambda v: v if isinstance(v, str) and v else type(v).__name__
+)
 def test_vector(value: object, expected: str) -> None:
     assert encode(value).hex() == expected
     assert same(decode(bytes.fromhex(expected)), value)

@@ -42,7 +42,7 @@ class StandingClock:
         return self.now
 
 
-class Crash(Exception):
+class Crash(Exception):  # noqa: N818 — what happens, not what is wrong
     """A task's function raises it to have its worker die."""
 
 
