@@ -122,7 +122,6 @@ def _succeed(turn: Turn, worker: int, good: list[Taken]) -> None:
         engine.index.add(turn.db, [k for k, _ in cached], [o.run for _, o in cached])
     _count(turn, [t for t in good if not t[0].growth])
     turn.event(Kind.COMPLETED, ids, actor=worker)
-    turn.note_progress(DONE, [(lease.block, lease.task) for _, lease in good])
     growing = [(o, lease) for o, lease in good if o.growth]
     if growing:
         engine.settle(turn)
@@ -134,11 +133,13 @@ def _succeed(turn: Turn, worker: int, good: list[Taken]) -> None:
 
 def _count(turn: Turn, good: list[Taken]) -> None:
     """Count complete runs in their blocks."""
-    per_block: dict[int, int] = {}
+    found: dict[tuple[int, int], int] = {}
     for _, lease in good:
-        per_block[lease.block] = per_block.get(lease.block, 0) + 1
-    for block, n in per_block.items():
-        turn.count(block, DONE, n)
+        where = (lease.block, lease.task)
+        found[where] = found.get(where, 0) + 1
+    for where, n in found.items():
+        turn.count(where[0], DONE, n)
+        turn.note_progress(DONE, [where], n)
 
 
 def _write_outputs(turn: Turn, good: list[Taken]) -> None:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-import msgspec
-
 from tidemill.engine import activate, claim, control, keyindex, reclaim, stand
 from tidemill.engine.clock import Clock, SystemClock
 from tidemill.engine.ids import Ids
@@ -26,7 +24,6 @@ from tidemill.stores.state import blocks, classes, data, events, gathers, memo, 
 from tidemill.stores.state.classes import Class, Hub
 from tidemill.stores.state.database import ContentionError, Database
 
-_pack = msgspec.msgpack.Encoder().encode
 T = TypeVar("T")
 MANY = 1 << 40
 """Stands for a number of rows that others change too."""
@@ -309,6 +306,3 @@ class Engine:
         if len(self._facts) > 50_000:
             self._facts.clear()
         self._facts[block] = facts
-
-    def pack(self, value: object) -> bytes:
-        return _pack(value)

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from tidemill.engine.turn import Dead, Turn
 from tidemill.model.digest import digest_all
 from tidemill.model.states import DatumState
@@ -12,6 +14,7 @@ from tidemill.stores.state.gathers import STRETCH, Gather, Stretch
 _ENDED = {int(s) for s in DatumState if s not in (DatumState.PENDING, DatumState.WRITING)}
 _HAD_VALUE = data.GONE | {data.COMPLETE}
 _MISSING = bytes(32)
+pack = msgspec.msgpack.Encoder().encode
 
 
 def count_members(turn: Turn, found: list[int], *, causes: dict[int, int] | None = None) -> None:
@@ -74,7 +77,7 @@ def finish(turn: Turn, row: Gather) -> None:
         # what is missing now stays missing, even if it is made later
         found = {r[0] for s in stretches for r in span(turn, s.lo, s.n, s.step) if r[1] in _HAD_VALUE}
         ids = [i for s in stretches for i in range(s.lo, s.lo + s.n * s.step, s.step)]
-        manifest = turn.engine.pack([i if i in found else 0 for i in ids])
+        manifest = pack([i if i in found else 0 for i in ids])
     complete(turn, row.id, digest_all([row.members.to_bytes(8, "little"), *parts]), row.members, manifest)
     doubtful = [s for s in stretches if s.digest is None]
     if any(r[1] in data.GONE for s in doubtful for r in span(turn, s.lo, s.n, s.step)):
@@ -115,7 +118,7 @@ def finish_partial(turn: Turn, row: Gather) -> None:
         data.alias(turn.db, *[[c] for c in column])
         turn.done.append(row.id)
         return
-    manifest = turn.engine.pack([d for d, _ in chosen])
+    manifest = pack([d for d, _ in chosen])
     complete(
         turn, row.id, digest_all([len(chosen).to_bytes(8, "little"), *[f for _, f in chosen]]), len(chosen), manifest
     )

@@ -2,6 +2,7 @@
 once.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +19,10 @@ from tidemill.model.states import BlockState, DatumState
 from tidemill.stores.state import blocks, data, edges, runs
 from tidemill.stores.state import gathers as gather_rows
 from tidemill.stores.state.gathers import STRETCH
+
+
+Standing = tuple[int, int, int]
+"""A run that may start, its class and its flags."""
 
 
 class Facts(NamedTuple):
@@ -233,7 +238,7 @@ class _Rows:
         self._count()
         turn.event(Kind.SUBMITTED, [self.low, self.n], note=self.place.block)
         moved = reuse.follow(turn, following)
-        stand.queue(turn, [(r.id, moved.get(r.id, r.cls), r.flags) for r in ready])
+        stand.queue(turn, [(run, moved.get(run, cls), bits) for run, cls, bits in ready] if moved else ready)
         if hits:
             self._complete(hits)
 
@@ -259,7 +264,7 @@ class _Rows:
                 self.turn.hear.append((datum, self.low + run, port, state))
         return ids
 
-    def _decide(self, known: list[bool]) -> tuple[dict[int, Source], list[tuple[Ready, int]], list[Ready]]:
+    def _decide(self, known: list[bool]) -> tuple[dict[int, Source], list[tuple[Ready, int]], list[Standing]]:
         """What is known already, what waits for an equal run, what is ready. Runs whose inputs had all come go the
         ordinary way.
         """
@@ -269,26 +274,25 @@ class _Rows:
         found = index.lookup(self.turn.db, asked) if asked else {}
         hits: dict[int, Source] = {}
         following: list[tuple[Ready, int]] = []
-        ready: list[Ready] = []
+        ready: list[Standing] = []
         for i, key in enumerate(self.keys):
             if self.pending[i] > 0:
                 continue
-            bits, run = self.flags[i], self.low + i
+            bits, run, cls = self.flags[i], self.low + i, self.classes[i]
             if bits & RunFlag.PARTIAL:
                 bits = self.flags[i] = bits | flags.STARTED
-            one = Ready(run, key, self.classes[i], bits, self.tasks[i], known[i])
             if not known[i] or bits & RunFlag.EXTERNAL:
-                self.turn.fresh.append(one)
+                self.turn.fresh.append(Ready(run, key, cls, bits, self.tasks[i], known[i]))
             elif bits & aside:
-                ready.append(one)
+                ready.append((run, cls, bits))
             elif (source := found.get(key)) is not None:
                 hits[i] = source
             elif (leader := index.lead(key, run)) is not None and (
                 leader in self.ids or reuse.may_lead(self.turn, leader, partial(self.blocks.__getitem__, i))
             ):
-                following.append((one, leader))
+                following.append((Ready(run, key, cls, bits, self.tasks[i], keyed=True), leader))
             else:
-                ready.append(one)
+                ready.append((run, cls, bits))
         return hits, following, ready
 
     def _count(self) -> None:
@@ -300,7 +304,8 @@ class _Rows:
             for block in self.blocks:
                 turn.change(block, OPEN, 1)
                 turn.change(block, TOTAL, 1)
-        turn.note_progress(TOTAL, zip(self.blocks, self.tasks, strict=True))
+        for where, n in Counter(zip(self.blocks, self.tasks, strict=True)).items():
+            turn.note_progress(TOTAL, [where], n)
 
     def _complete(self, hits: dict[int, Source]) -> None:
         rows = [

@@ -4,33 +4,27 @@ Within a transaction completions come first, then claims, then a slice of submis
 queue ahead of completions would have recorded nothing when it was killed.
 """
 
-import contextlib
 import select
 import selectors
-import socket
 import time
-from collections import deque
 from pathlib import Path
-
-import msgspec
 
 from tidemill.engine import claim, complete, control, gathers_read, hubs, reclaim
 from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import protocol, session
-from tidemill.model.errors import EngineLostError, StoreError, TidemillError
+from tidemill.model.errors import EngineLostError, TidemillError
 from tidemill.model.protocol import Answer, Done, Hello, Outcome, Read, Work
 from tidemill.model.states import BlockState
 from tidemill.server import addresses, commands, takeover
 from tidemill.server.crew import Crew
-from tidemill.server.progress import Board
+from tidemill.server.desk import Desk
 from tidemill.server.rounds import Round
 from tidemill.server.sessions import Session
 from tidemill.server.slots import Slot, Slots
 from tidemill.stores.state import blocks, leases
 from tidemill.stores.state.postgres import PostgresDatabase
 from tidemill.stores.state.workers import Worker
-from tidemill.workers.wire import Channel
 
 BEAT_SECONDS = 5.0
 SHARED_BEAT_SECONDS = 1.0
@@ -62,17 +56,14 @@ class Host:
         self.engine = engine
         self.store = store
         self.slots = slots
-        self.board = Board(engine)
         self.crew = Crew(engine, me, store, objects, slots, self._watch_slot)
-        self.sessions: list[Session] = []
         self.unreaped = 0
         self._lease = lease
         self._selector = selectors.DefaultSelector()
+        self.desk = Desk(engine, self.crew, slots, self._selector)
         self._inbox: list[tuple[Slot, list[Outcome]]] = []
         self._reads: list[tuple[Slot, Read]] = []
         self._dead: list[Slot] = []
-        self._requests: deque[tuple[Session, session.ToServer]] = deque()
-        self._listener: socket.socket | None = None
         self._claims = False
         self._next_beat = self._next_progress = self._next_limits = 0.0
 
@@ -84,31 +75,6 @@ class Host:
         assert isinstance(db, PostgresDatabase)
         db.listen()
         self._selector.register(db, selectors.EVENT_READ, db.heard)
-
-    def listen(self, path: str) -> None:
-        """Accept clients on a Unix socket."""
-        self._listener = socket.socket(socket.AF_UNIX)
-        with contextlib.suppress(FileNotFoundError):
-            Path(path).unlink()
-        try:
-            with addresses.reachable(path) as address:
-                self._listener.bind(address)
-        except OSError as error:
-            raise StoreError(f"no socket for clients can be made at {path}: {error.strerror}") from error
-        self._listener.listen(16)
-        self._listener.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-
-    def add_client(self, sock: socket.socket) -> None:
-        """A connected client."""
-        found = Session(Channel(sock))
-        self.sessions.append(found)
-        self._selector.register(found.channel, selectors.EVENT_READ, found)
-
-    def _accept(self) -> None:
-        assert self._listener is not None
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            self.add_client(self._listener.accept()[0])
 
     def _watch_slot(self, slot: Slot) -> None:
         self._selector.register(slot.worker.channel, selectors.EVENT_READ, slot)
@@ -142,22 +108,17 @@ class Host:
             raise
 
     def _finished(self) -> bool:
-        if self.sessions or any(s.held for s in self.slots.all) or self.engine.owes:
+        if self.desk.sessions or any(s.held for s in self.slots.all) or self.engine.owes:
             return False
-        return not self._goes_alone()
-
-    def _goes_alone(self) -> bool:
-        """Whether there is work that goes on with nobody attached."""
-        found = [h.block for h in self.engine.hubs.values() if h.active and h.block is not None]
-        return any(hubs.goes_alone(self.engine.db, block) for block in found)
+        return not self.desk.goes_alone()
 
     def _patience(self) -> float:
         """Seconds the loop may sleep."""
-        if self._inbox or self._dead or self._requests or self._reads or self._claims or self.engine.busy:
+        if self._inbox or self._dead or self.desk.requests or self._reads or self._claims or self.engine.busy:
             return 0.0
         now = time.monotonic()
         until = [self._next_beat - now, self.engine.next_timer - self.engine.clock.monotonic(), 1.0]
-        if self.board.changed:
+        if self.desk.board.changed:
             until.append(self._next_progress - now)
         if any(s.held for s in self.slots.all):
             until.append(self._next_limits - now)
@@ -169,7 +130,7 @@ class Host:
             if isinstance(target, Slot):
                 self._from_worker(target)
             elif isinstance(target, Session):
-                self._from_client(target)
+                self.desk.receive(target)
             else:
                 target()
 
@@ -189,35 +150,13 @@ class Host:
                 self._claims = True
             else:
                 self._reads.append((slot, message))
-        self._watch_writes(slot.worker.channel, slot)
-
-    def _from_client(self, client: Session) -> None:
-        client.channel.flush()
-        frames = client.channel.receive()
-        if frames is None:
-            self._lost(client)
-            return
-        try:
-            for frame in frames:
-                self._requests.append((client, session.decode_to_server(frame)))
-        except msgspec.MsgspecError:
-            text = "a message of this client was not understood: it is another version of Tidemill than the engine"
-            client.tell(session.Reply(0, None, EngineLostError.code, text, "wait until the running engine has ended"))
-            self._lost(client)
-            return
-        self._watch_writes(client.channel, client)
-
-    def _watch_writes(self, channel: Channel, data: object) -> None:
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.wants_write else 0)
-        with contextlib.suppress(KeyError):
-            if self._selector.get_key(channel).events != wanted:
-                self._selector.modify(channel, wanted, data)
+        self.desk.watch_writes(slot.worker.channel, slot)
 
     # ------------------------------------------------------------------------------------------------- a turn
 
     def _has_work(self) -> bool:
         return bool(
-            self._inbox or self._dead or self._claims or self._requests or self._reads or self.engine.busy
+            self._inbox or self._dead or self._claims or self.desk.requests or self._reads or self.engine.busy
             or self._hungry()
         )  # fmt: skip
 
@@ -226,7 +165,7 @@ class Host:
 
     def _turn(self) -> None:
         """One transaction, and what it tells workers and clients."""
-        if self._requests and isinstance(self._requests[0][1], session.Command):
+        if self.desk.requests and isinstance(self.desk.requests[0][1], session.Command):
             self._obey()
             return
         dead, self._dead = self._dead, []
@@ -240,14 +179,14 @@ class Host:
         self._report(turn, found)
         for path in found.paths:
             self.crew.learn_path(path)
-        self.crew.replace(dead, self._wanted())
-        self.crew.start(self._wanted())
+        self.crew.replace(dead, self.desk.workers_wanted())
+        self.crew.start(self.desk.workers_wanted())
         for client, now in found.leaving:
-            self.detach(client, now=now)
+            self.desk.detach(client, now=now)
 
     def _obey(self) -> None:
         """One command of a client."""
-        client, message = self._requests.popleft()
+        client, message = self.desk.requests.popleft()
         assert isinstance(message, session.Command)
         if client.gone:
             return
@@ -257,18 +196,18 @@ class Host:
             self._claims = True
         else:
             client.tell(reply)
-            self._watch_writes(client.channel, client)
+            self.desk.watch_writes(client.channel, client)
 
     def _take_requests(self) -> list[tuple[Session, session.ToServer]]:
         """Client messages: a slice of submissions while workers are busy, more while they are not."""
         taken: list[tuple[Session, session.ToServer]] = []
         parts = 1 if any(s.held for s in self.slots.all) else IDLE_PARTS
-        while self._requests and not isinstance(self._requests[0][1], session.Command):
-            if isinstance(self._requests[0][1], session.Part):
+        while self.desk.requests and not isinstance(self.desk.requests[0][1], session.Command):
+            if isinstance(self.desk.requests[0][1], session.Part):
                 if not parts:
                     break
                 parts -= 1
-            taken.append(self._requests.popleft())
+            taken.append(self.desk.requests.popleft())
         return taken
 
     def _decide(self, turn: Turn, found: Round) -> Turn:
@@ -317,71 +256,21 @@ class Host:
             specs = [(t, self.engine.encoded_spec(t)) for t in fresh]
             seconds = max(self.slots.estimate(slot.held[c.run][0]) for c in claimed)
             slot.worker.channel.send(protocol.encode(Work(claimed, specs, seconds)))
-            self._watch_writes(slot.worker.channel, slot)
+            self.desk.watch_writes(slot.worker.channel, slot)
         for slot, answer in found.answers:
             slot.worker.channel.send(protocol.encode(answer))
-            self._watch_writes(slot.worker.channel, slot)
+            self.desk.watch_writes(slot.worker.channel, slot)
 
     # ------------------------------------------------------------------------------------------------- leaving clients
-
-    def _wanted(self) -> int:
-        """How many workers are needed."""
-        wanted = max((s.workers for s in self.sessions if not s.leaving), default=0)
-        return wanted or (int(self.slots.cpus) if self._goes_alone() else 0)
-
-    def _lost(self, client: Session) -> None:
-        """A client's connection ended: what has started of its work is finished, the rest waits until it returns."""
-        self._selector.unregister(client.channel)
-        client.gone = True
-        client.channel.close()
-        self.sessions.remove(client)
-        self._suspend(client, now=False)
-
-    def detach(self, client: Session, *, now: bool) -> None:
-        """A client says goodbye: what of its work has started is finished or (`now`) stopped; nothing is marked."""
-        if client.gone:
-            return
-        client.leaving = True
-        self._suspend(client, now=now)
-
-    def _own(self, client: Session) -> set[int]:
-        """The hubs that nobody but this client is attached to."""
-        others = {b for s in self.sessions if s is not client and not s.leaving for b in s.blocks}
-        db = self.engine.db
-        return {f.hub for b, f in client.blocks.items() if b not in others and not hubs.goes_alone(db, b)}
-
-    def _suspend(self, client: Session, *, now: bool) -> None:
-        """What only this client wanted is finished as far as it has started, or (`now`) stopped."""
-        mine = self._own(client)
-        if now:
-            self.crew.stop_now(mine)
-        else:
-            self.crew.drain(mine)
-
-        def suspend(turn: Turn) -> None:
-            for hub in mine:
-                hubs.set_active(turn, hub, active=False)
-
-        if any(self.engine.hubs[h].active for h in mine):
-            self.engine.transact(suspend)
-
-    def _let_go(self) -> None:
-        """Clients that are leaving go once nothing of theirs runs."""
-        for client in [s for s in self.sessions if s.leaving]:
-            mine = self._own(client)
-            if not self.crew.holds(mine):
-                client.tell(session.Gone(len(mine)))
-                client.channel.flush()
-                self._lost(client)
 
     # ------------------------------------------------------------------------------------------------- after a turn
 
     def _report(self, turn: Turn, found: Round) -> None:
         for block in found.begun:
-            self.board.open(block, fresh=True)
-        self.board.take(turn)
+            self.desk.board.open(block, fresh=True)
+        self.desk.board.take(turn)
         for block in found.joined:
-            self.board.open(block, fresh=False)
+            self.desk.board.open(block, fresh=False)
         for run, worker in turn.stopped:
             self.crew.void(run, worker)
         for client, message in found.after:
@@ -389,42 +278,24 @@ class Host:
         for run, block, task, failure in turn.failures:
             root = self.engine.facts(self.engine.db, block).root
             name = self.engine.spec(self.engine.db, task).name
-            for client in self.sessions:
+            for client in self.desk.sessions:
                 if root in client.blocks:
                     client.tell(session.Failed(root, run, name, failure.kind, failure.message, block))
         for closed in turn.closed:
-            self._closed(closed.block, int(closed.state))
-        for client in self.sessions:
-            self._watch_writes(client.channel, client)
-
-    def _closed(self, block: int, state: int) -> None:
-        """A block has ended: if it is a root block, those who follow it are told, and its hub rests."""
-        facts = self.engine.facts(self.engine.db, block)
-        if facts.root != block:
-            return
-        for client in self.sessions:
-            if block in client.blocks:
-                self._show(client, block)
-                client.tell(session.Closed(block, state))
-                del client.blocks[block]
-        self.board.close(block)
-        if self.engine.hubs[facts.hub].active:
-            self.engine.transact(lambda turn: hubs.set_active(turn, facts.hub, active=False))
-
-    def _show(self, client: Session, block: int) -> None:
-        running = self.slots.running()
-        client.tell(self.board.show(block, client.blocks[block].stored, running))
+            self.desk.closed(closed.block, int(closed.state))
+        for client in self.desk.sessions:
+            self.desk.watch_writes(client.channel, client)
 
     def _every_now_and_then(self) -> None:
         now = time.monotonic()
-        if now >= self._next_progress and self.board.changed:
+        if now >= self._next_progress and self.desk.board.changed:
             self._next_progress = now + PROGRESS_SECONDS
-            for client in self.sessions:
+            for client in self.desk.sessions:
                 for block in client.blocks:
-                    if block in self.board.changed and not client.channel.wants_write:
-                        self._show(client, block)
-                self._watch_writes(client.channel, client)
-            self.board.changed.clear()
+                    if block in self.desk.board.changed and not client.channel.wants_write:
+                        self.desk.show(client, block)
+                self.desk.watch_writes(client.channel, client)
+            self.desk.board.changed.clear()
         if now >= self._next_limits:
             self._next_limits = now + LIMITS_SECONDS
             self._claims |= self.crew.check_limits()
@@ -432,7 +303,7 @@ class Host:
             often = BEAT_SECONDS if self.engine.alone else SHARED_BEAT_SECONDS
             self._next_beat = now + min(often, self._lease / 4)
             self._beat()
-        self._let_go()
+        self.desk.let_go()
 
     def _beat(self) -> None:
         """Extend the registration; with several engines, take over from those that are gone and see what they did."""
@@ -454,10 +325,10 @@ class Host:
     def _look_around(self) -> None:
         """What other engines did: blocks that they closed or suspended, leases that they voided."""
         db = self.engine.db
-        for block in {b for s in self.sessions if not s.leaving for b in s.blocks}:
+        for block in {b for s in self.desk.sessions if not s.leaving for b in s.blocks}:
             row = blocks.get(db, block)
             if row is not None and row.state not in _LIVE:
-                self._closed(block, row.state)
+                self.desk.closed(block, row.state)
             elif row is not None and row.state == BlockState.OPEN:
                 self.engine.transact(lambda turn: hubs.set_active(turn, row.hub, active=True))  # noqa: B023
         for slot in self.slots.all:
@@ -481,11 +352,11 @@ class Host:
         """The store cannot be served: end the workers, and tell the clients why."""
         self.crew.leave(0.0)
         message = session.Reply(0, None, error.code, str(Exception.__str__(error)), error.hint)
-        for client in self.sessions:
+        for client in self.desk.sessions:
             client.tell(message)
         deadline = time.monotonic() + GRACE_SECONDS
         while (left := deadline - time.monotonic()) > 0:
-            waiting = [s.channel for s in self.sessions if not s.channel.flush()]
+            waiting = [s.channel for s in self.desk.sessions if not s.channel.flush()]
             if not waiting:
                 return
             select.select([], waiting, [], left)

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
             message = session.Reply(0, None, error.code, str(Exception.__str__(error)), error.hint)
             Channel(first).send_all(session.encode(message))
         return 1
-    host.add_client(first)
+    host.desk.add_client(first)
     try:
         host.serve()
     finally:
@@ -78,7 +78,7 @@ def _open(place: Place) -> Host:
     host = Host(engine, me, place.directory, place.objects, slots, lease)
     host.unreaped = left
     if place.alone:
-        host.listen(place.socket)
+        host.desk.listen(place.socket)
     else:
         host.hear()
     _redirect(place.directory / LOG)
