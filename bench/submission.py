@@ -1,7 +1,6 @@
 """Submitting: a million runs by one sweep and by single calls; how long transactions take while workers are busy."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from stores import ask, execute
 from work import grid, many, sweep
 
 import tidemill as tm
-from tidemill.client.display import display
+from tidemill.client.display import Quiet
 from tidemill.client.submission import Submission
 from tidemill.graph import build
 
@@ -32,24 +31,20 @@ def rows(directory: Path) -> Iterator[Row]:
 
 
 def _submit(place: Path, call: Any) -> Watch:
-    """Until all of it is durable, with no workers: what was submitted is then what there is to do."""
+    """As `Store.submit` does it, but with no workers: until all of it is durable."""
     with Watch() as watch, tm.open(place) as store:
+        plan = build(call)
         connection = store.connect(0)
         try:
+            submission = Submission(connection, Quiet())
             connection.welcome()
-            plan = build(call)
-            submission = Submission(connection, display(plan.name, progress=False))
             submission.begin(plan, 0)
-            submission.send(plan)
-            while not _sealed(place):
-                time.sleep(0.01)
+            submission.send(plan, lambda: store.objects)
+            connection.ask("sync")
         finally:
             connection.close()
+    assert ask(place, "select sealed from delta") == [(1,)], "not everything was stored"
     return watch
-
-
-def _sealed(place: Path) -> bool:
-    return ask(place, "select sealed from delta") == [(1,)]
 
 
 def _tail(directory: Path) -> Row:

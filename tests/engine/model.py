@@ -105,10 +105,11 @@ class Run:
 
 @dataclass
 class Block:
-    """A root block: whether all of it is submitted, and whether it is being cancelled."""
+    """A root block: whether nothing more will be handed in, and whether because it was cancelled half-way."""
 
     id: int
     sealed: bool = False
+    abandoned: bool = False
 
 
 class Model:
@@ -240,7 +241,7 @@ class Model:
             return BlockState.OPEN
         if V.ERROR in views:
             return BlockState.ERROR
-        return BlockState.CANCELLED if V.CANCELLED in views else BlockState.COMPLETE
+        return BlockState.CANCELLED if V.CANCELLED in views or found.abandoned else BlockState.COMPLETE
 
     # ------------------------------------------------------------------------------------------------- adopting
 

@@ -153,6 +153,30 @@ def test_n_of_m_inputs_of_which_enough_are_there_at_submission(drive: Drive) -> 
     check_invariants(d.engine.db, quiet=True)
 
 
+def test_an_input_that_comes_while_a_partial_run_is_under_way_changes_nothing(drive: Drive) -> None:
+    d = drive(NUMBER, COLLECT)
+    g = d.graph()
+    there = g.run("number", 1)
+    block = d.submit(g)
+    d.settle()
+    g2 = d.graph()
+    late = g2.run("number", 9)
+    partial = g2.run("collect", stored(d.datum(block, g, there)), late, need=1, priority=5)
+    second = d.submit(g2)
+    (first,) = d.take(1)
+    assert first.run == d.run_id(second, partial)
+    d.step()
+    d.step()
+    check_invariants(d.engine.db)
+    assert d.state(d.datum(second, g2, late)) is DatumState.COMPLETE
+    outcome = d.execute(first)
+    assert outcome is not None
+    d.hand_in(outcome)
+    assert d.value(d.datum(second, g2, partial)) == [1, None]
+    d.settle()
+    assert d.count("collect") == 1
+
+
 def test_which_inputs_were_used_is_part_of_a_partial_runs_key(drive: Drive) -> None:
     d = drive(NUMBER, COLLECT, shaky(Switch()))
     values = []

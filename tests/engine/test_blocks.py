@@ -136,6 +136,34 @@ def test_who_waits_for_a_failed_block_is_skipped_and_revived_with_it(drive: Driv
     check_invariants(d.engine.db, quiet=True)
 
 
+def test_what_followed_a_block_that_is_open_again_follows_it_again(drive: Drive) -> None:
+    """A block of skipped runs ends well; when its runs live again after all, so does what came after it."""
+    switch = Switch()
+    d = drive(NUMBER, ADD, shaky(switch))
+    g = d.graph()
+    inner = g.block("inner")
+    bad = g.run("shaky", 1)
+    skipped = g.run("add", bad, block=inner)
+    first = d.submit(g)
+    out = d.control(external.end_of, first + inner)
+    g2 = d.graph()
+    after = g2.run("number", 7, after=[stored(out)])
+    second = d.submit(g2)
+    d.settle()
+    old = d.run_id(second, after)
+    assert d.block(first + inner).state == BlockState.COMPLETE
+    assert d.view(old) is RunView.COMPLETE
+    switch.broken = False
+    d.control(revive.retry, [d.run_id(first, bad)])
+    check_invariants(d.engine.db)
+    assert d.newest_run(old) != old
+    assert d.view(d.newest_run(old)) is RunView.WAITING
+    d.settle()
+    assert d.value(d.datum(first, g, skipped)) == 1
+    assert d.view(d.newest_run(old)) is RunView.COMPLETE
+    check_invariants(d.engine.db, quiet=True)
+
+
 def test_what_followed_a_block_follows_its_next_generation_too(drive: Drive) -> None:
     d = drive(NUMBER, ADD)
     g = d.graph()

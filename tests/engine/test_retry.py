@@ -1,10 +1,11 @@
 """Retry by hand: what ended because of a failure lives again, what had consumed it is superseded."""
 
+import msgspec
 import pytest
 
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, ANYWAY, NUMBER, STRICT, Switch, shaky
-from tidemill.engine import control, revive
+from tidemill.engine import control, gathers_read, revive
 from tidemill.model.errors import NotFoundError
 from tidemill.model.states import BlockState, DatumState, RunView
 from tidemill.testing.engine import EngineDriver
@@ -118,6 +119,10 @@ def test_what_had_consumed_the_failure_gets_a_new_generation(drive: Drive) -> No
     assert d.results(block) == [3, 103, 106, 3]
     assert sorted(name for name, _ in d.log[before:]) == ["add", "add", "anyway", "shaky"]
     old = d.run_id(block, s["direct"])
+    whole = d.datum(block, g, s["missing"])
+    with d.engine.db.transaction(write=False):
+        left_out, there = gathers_read.members(d.engine.db, whole, 0, 2)
+    assert (left_out.digest, there.value) == (b"", msgspec.msgpack.encode(2))  # as it was
     assert d.view(old) is RunView.COMPLETE  # the record stays
     assert d.newest_run(old) != old
     assert d.newest_run(d.run_id(block, s["beside"])) == d.run_id(block, s["beside"])

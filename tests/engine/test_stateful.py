@@ -106,6 +106,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.pending: dict[int, Pending] = {}
         self.held: list[list[Claimed]] = [[], []]
         self.sent: list[tuple[int, Outcome]] = []
+        self.lost: list[tuple[int, Claimed]] = []
         self.number = 0
         self.verified: set[int] = set()
         self.sound = True
@@ -292,11 +293,20 @@ class EngineMachine(RuleBasedStateMachine):
         if answer is Answer.ALREADY:
             assert self.model.runs[o.run].own is V.COMPLETE
 
+    @precondition(lambda self: self.lost)
+    @rule(data=st.data())
+    def speak_from_the_grave(self, data: st.DataObject) -> None:
+        """A worker that was given up hands something in after all: it is refused, whoever has the run now."""
+        worker, c = data.draw(st.sampled_from(self.lost[-5:]), "message")
+        (answer,) = self.do(complete.complete, worker, [self.driver_outcome(c)])
+        assert answer is Answer.REFUSED
+
     @precondition(lambda self: any(self.held))
     @rule(data=st.data(), worker=st.integers(0, 1), charge=st.booleans())
     def lose(self, data: st.DataObject, worker: int, charge: bool) -> None:
         """A worker dies; what it had started is charged, as a loss or (its own doing) as a failed try."""
         held, self.held[worker] = self.held[worker], []
+        self.lost += [(self.workers[worker], c) for c in held]
         started = data.draw(st.sampled_from([None, *held]), "started") if held else None
         failure = Failure(int(Reason.WORKER_DIED), "signal", "drawn")
         what = (started.run, started.fence, self.driver.clock.now) if started else None
@@ -331,6 +341,7 @@ class EngineMachine(RuleBasedStateMachine):
         was_open = not found.sealed or self.model.block(block) == 0
         self.do(control.cancel_block, block)
         if was_open:
+            found.abandoned |= not found.sealed
             found.sealed = True
             self.pending.pop(block, None)
             for row in self.model.runs.values():
@@ -382,6 +393,7 @@ class EngineMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         """Everything dies; another engine takes over."""
         self.sound = False
+        self.lost += [(self.workers[worker], c) for worker in (0, 1) for c in self.held[worker]]
         self.driver.crash()
         self.second_worker()
         self.held = [[], []]

@@ -103,6 +103,18 @@ class Program:
         return self.said.decode()
 
 
+def one_says(programs: list[Program], text: str) -> None:
+    """Wait until one of the programs has printed something to standard error."""
+    while not any(text.encode() in p.said for p in programs):
+        streams = {p.process.stderr: p for p in programs if p.process.stderr is not None}
+        found, _, _ = select.select(list(streams), [], [], PATIENCE)
+        assert found, f"none said {text!r}: {[p.said for p in programs]}"
+        for stream in found:
+            part = os.read(stream.fileno(), 4096)
+            assert part, f"one ended without saying {text!r}: {[p.said for p in programs]}"
+            streams[stream].said += part
+
+
 class Bench:
     """A directory with a store, gates, and the programs that work on it."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.support import Bench, Program
+from tests.server.support import Bench, Program, one_says
 from tidemill.client.connection import Connection
 from tidemill.model import session
 from tidemill.model.errors import EngineLostError, UsageError
@@ -54,6 +54,7 @@ def test_two_programs_share_a_store_and_what_is_equal_in_their_work(bench: Bench
 def test_the_same_command_twice_at_the_same_time_is_one_workflow(bench: Bench) -> None:
     gates = bench.gates(["a", "b"])
     programs = [bench.start("gates", ["a", "b"], workers=2) for _ in range(2)]
+    one_says(programs, "continuing block")
     for gate in gates:
         gate.reached()
         gate.open()

@@ -9,7 +9,7 @@ from tests.server.support import Bench, Program
 from tests.server.test_namespaces import elsewhere
 from tidemill.model import events as model_events
 from tidemill.model.events import Kind
-from tidemill.stores.state import blocks, events, workers
+from tidemill.stores.state import blocks, events, leases, workers
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.workers import Worker
 from tidemill.testing.crash import check_store
@@ -98,3 +98,24 @@ def test_when_one_is_killed_the_other_takes_over_after_the_deadline(shared: Benc
     assert bench.run("a").losses == 0
     bench.quiet()
     bench.look(check_store)
+
+
+def test_one_that_is_paused_for_too_long_is_ended_by_the_other(shared: Bench) -> None:
+    """Its workers must be gone before their runs execute again, and it would start others."""
+    bench = shared
+    gates = bench.gates(["a", "b"])
+    first = bench.start("gates", ["a", "b"])
+    gates[0].reached()
+    (engine,) = bench.look(workers.engines)
+    second = bench.start("gates", ["a", "b"])
+    gates[1].reached()
+    os.kill(engine.pid, signal.SIGSTOP)
+    gates[1].open()
+    gates[0].reached()
+    assert "EngineLostError" in first.error()
+    gates[0].open()
+    assert second.result() == ["a", "b"]
+    assert sorted(bench.log()) == ["gated a", "gated a", "gated b"]
+    bench.quiet()
+    bench.look(check_store)
+    assert not bench.look(leases.every)

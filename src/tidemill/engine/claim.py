@@ -199,7 +199,7 @@ def _widths(turn: Turn, partial: list[int]) -> dict[int, int]:
 
 def _messages(rows: list[InputRow], sources: Sources, width: int) -> list[Input]:
     """Inputs by port; a port whose datum has no value (yet) is empty."""
-    if rows[-1].port + 1 == len(rows) == width:  # the rows are in port order
+    if rows[-1].port + 1 == len(rows) >= width:  # they are in port order, and none is missing
         return [_message(r, sources) for r in rows]
     made = {r.port: _message(r, sources) for r in rows}
     return [made.get(p) or Input(None, b"") for p in range(max(width, max(made) + 1))]

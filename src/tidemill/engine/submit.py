@@ -20,7 +20,6 @@ from tidemill.stores.state import blocks, data, edges, runs
 from tidemill.stores.state import gathers as gather_rows
 from tidemill.stores.state.gathers import STRETCH
 
-
 Standing = tuple[int, int, int]
 """A run that may start, its class and its flags."""
 
