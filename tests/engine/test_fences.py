@@ -10,7 +10,7 @@ from tidemill.engine import control, reclaim, retry
 from tidemill.engine.complete import Answer
 from tidemill.model.errors import ConflictError
 from tidemill.model.events import Kind, decode
-from tidemill.model.protocol import Failure, Outcome
+from tidemill.model.protocol import Failure, Outcome, Started
 from tidemill.model.states import AttemptState, Reason, RunView
 from tidemill.stores.state import attempts
 from tidemill.stores.state.attempts import Attempt
@@ -210,7 +210,7 @@ def test_only_what_had_started_is_charged(drive: Drive) -> None:
     block = d.submit(g)
     claimed = d.take()
     failure = Failure(int(Reason.SIGNAL), "signal 11", "crashed")
-    started = (claimed[1].run, claimed[1].fence, 0.0)
+    started = Started(claimed[1].run, claimed[1].fence, 0.0, 0.0)
     d.control(retry.worker_died, d.worker, started, failure, b"last words", charge=True)
     rows = [d.run(d.run_id(block, s)) for s in slots]
     assert [(r.tries, r.losses) for r in rows] == [(0, 0), (1, 0), (0, 0)]

@@ -25,7 +25,7 @@ from tidemill.engine.turn import Turn
 from tidemill.model import delta
 from tidemill.model.digest import digest
 from tidemill.model.errors import ResumeError
-from tidemill.model.protocol import Claimed, Failure, Out, Outcome
+from tidemill.model.protocol import Claimed, Failure, Out, Outcome, Started
 from tidemill.model.states import AttemptState, DatumState, OnInput, Reason, RunView
 from tidemill.stores.state import blocks, data, runs
 from tidemill.stores.state.open import open_database
@@ -309,7 +309,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.lost += [(self.workers[worker], c) for c in held]
         started = data.draw(st.sampled_from([None, *held]), "started") if held else None
         failure = Failure(int(Reason.WORKER_DIED), "signal", "drawn")
-        what = (started.run, started.fence, self.driver.clock.now) if started else None
+        now = self.driver.clock.now
+        what = Started(started.run, started.fence, now, now) if started else None
         self.do(retry.worker_died, self.workers[worker], what, failure, b"", charge=charge)
         for c in held:
             row = self.model.runs[c.run]

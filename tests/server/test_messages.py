@@ -178,6 +178,28 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(bench: Bench) -> Non
         assert state is BlockState.COMPLETE
 
 
+def test_a_part_that_makes_no_sense_is_nobody_elses_end(bench: Bench) -> None:
+    gate = bench.gate("a")
+    program = bench.start("gates", ["a"])
+    gate.reached()
+    plan = build(doubled(3))
+    with connected(bench, 2) as connection:
+        submission = Submission(connection, Watcher())
+        submission.begin(plan, 0)
+        block = submission.block
+        chunk = next(plan.chunks())
+        chunk.task = [0] * (len(chunk.args) - 1) + [7]
+        for body in (delta.encode(chunk), b"no chunk"):
+            connection.send(session.Part(block, 0, digest(body), body))
+            with pytest.raises(UsageError, match="makes no sense"):
+                connection.wait_for(lambda _: False)
+        assert sorted(b.total for b in bench.look(blocks.roots)) == [0, 1]
+        submission.send(plan, no_objects)
+        assert submission.wait() is BlockState.COMPLETE
+    gate.open()
+    assert program.result() == ["a"]
+
+
 def test_a_command_that_is_refused_half_way_changes_nothing(bench: Bench) -> None:
     gate = bench.gate("a")
     program = bench.start("gates", ["a"])

@@ -1,5 +1,6 @@
 """A connection to the process that serves a store; started here if there is none."""
 
+import atexit
 import os
 import select
 import socket
@@ -232,3 +233,10 @@ def error_of(reply: session.Reply) -> TidemillError:
     error = kind.__new__(kind, reply.message)
     TidemillError.__init__(error, reply.message, hint=reply.hint)
     return error
+
+
+@atexit.register
+def _let_go() -> None:
+    """Servers outlive this process if they have to: that is no mistake about which to warn."""
+    for process in _started:
+        process.returncode = process.poll() or 0

@@ -95,6 +95,7 @@ def replay(
             _announce(stream, meaning, args, scratch.path, loader.changed)
         produced, error = _execute(task, args, scratch, debugger)
     finally:
+        sys.stdout.flush()  # what it printed comes before what is said about it, also into a pipe
         os.chdir(before)
     return Replay(
         run=run_id(row.block, row.id),

@@ -8,7 +8,7 @@ from tidemill.engine.turn import Failed, Ready, Turn
 from tidemill.model import protocol
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
-from tidemill.model.protocol import Failure, Outcome
+from tidemill.model.protocol import Failure, Outcome, Started
 from tidemill.model.states import AttemptState, BlockState, Reason, RunState
 from tidemill.stores.state import attempts, blocks, data, leases, queues, runs
 
@@ -150,14 +150,14 @@ def lose(turn: Turn, run: int, fence: int, worker: int, t0: float, failure: Fail
 
 
 def worker_died(
-    turn: Turn, worker: int, started: tuple[int, int, float] | None, failure: Failure, log: bytes, *, charge: bool
+    turn: Turn, worker: int, started: Started | None, failure: Failure, log: bytes, *, charge: bool
 ) -> None:
     """A worker's process is gone. What had started is charged: as a failed try if its own code ended the process
     (`charge`), else as a loss. Prefetched neighbours are released free."""
     held = [(r, f) for r, f, _, _ in leases.of_workers(turn.db, [worker])]
-    begun = started is not None and (started[0], started[1]) in held
+    begun = started is not None and started[:2] in held
     if started is not None and begun:
-        run, fence, t0 = started
+        run, fence, t0, _ = started
         held.remove((run, fence))
         if charge and (lease := turn.engine.flight.pop(run, None)) is not None:
             leases.give_back(turn.db, [run], [fence])

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tidemill.launchers import processes
 from tidemill.model import protocol
+from tidemill.model.protocol import Started
 from tidemill.model.states import Reason
 from tidemill.workers import staging
 from tidemill.workers.failure import FAILED, signal_name
@@ -74,12 +75,12 @@ class LocalWorker:
         self._out_of_memory = OutOfMemory()
         self._shared = mmap.mmap(shared, _INDEX.size)
 
-    def started(self) -> tuple[int, int, float] | None:
-        """(run, fence, wall-clock start) of the run that has started; None if none has."""
-        found: tuple[int, int, float] = _INDEX.unpack_from(self._shared)
+    def started(self) -> Started | None:
+        """The run that has started; None if none has."""
+        found = _INDEX.unpack_from(self._shared)
         while (again := _INDEX.unpack_from(self._shared)) != found:
             found = again
-        return found if found[0] else None
+        return Started._make(found) if found[0] else None
 
     def log_tail(self, size: int) -> bytes:
         """The last `size` bytes of what the run under way has printed, or the last of a dead worker had."""
@@ -195,15 +196,6 @@ class LocalPool:
         fresh = self._spawn(worker.number)
         self.workers[worker.number] = fresh
         return fresh
-
-    def overdue(self, limit: Callable[[int], float], now: float) -> list[LocalWorker]:
-        """Workers whose run has taken longer than `limit(run)` seconds (0: no limit) at wall-clock time `now`."""
-        late = []
-        for worker in self.workers:
-            found = worker.started()
-            if found is not None and 0 < limit(found[0]) < now - found[2]:
-                late.append(worker)
-        return late
 
     def sample_memory(self) -> dict[int, int]:
         """Resident bytes of each worker's process tree, by worker number. Reads the process table: milliseconds."""

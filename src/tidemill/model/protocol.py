@@ -4,6 +4,8 @@ Every message is a MessagePack array whose first element is its number (the tag)
 transport.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 
@@ -178,6 +180,20 @@ encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 
-INDEX = "<qqd"
-"""Layout of the shared-memory index (struct format): run, fence, wall-clock start;
-run is 0 while nothing has started. The engine reads it when a worker dies or overruns: only that run is charged."""
+INDEX = "<qqdd"
+"""Layout of the shared-memory index (struct format), see `Started`; run is 0 while nothing has started. The engine
+reads it when a worker dies or overruns: only that run is charged."""
+
+
+class Started(NamedTuple):
+    """The run that a worker has started.
+
+    Attributes:
+        t0: wall-clock seconds since the epoch, for records.
+        since: monotonic seconds of the machine, for limits: a clock that is set, or a laptop that slept, ends nothing.
+    """
+
+    run: int
+    fence: int
+    t0: float
+    since: float

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tidemill.engine import hubs, submit
 from tidemill.engine.engine import Engine
@@ -34,10 +37,26 @@ if TYPE_CHECKING:
     from tidemill.server.host import Host
 
 
+class RefusedError(Exception):
+    """A message cannot be done. The round is to be tried again without it.
+
+    Attributes:
+        client, message: the request.
+        reply: what its client is told.
+    """
+
+    def __init__(self, client: Session, message: session.ToServer, reply: Reply) -> None:
+        super().__init__(reply.message)
+        self.client = client
+        self.message = message
+        self.reply = reply
+
+
 def take_all(host: Host, turn: Turn, found: Round) -> None:
-    """Do what the clients' messages of a round ask, in order; one that cannot be done is refused and changes nothing.
+    """Do what the clients' messages of a round ask, in order.
 
     Raises:
+        RefusedError: one of them cannot be done; it may be half done, so nothing of the transaction may happen.
         StoreError: the store cannot do it; nothing of the transaction happens.
         ContentionError: another engine was at the same rows; nothing of the transaction happens.
     """
@@ -49,7 +68,11 @@ def take_all(host: Host, turn: Turn, found: Round) -> None:
         except (StoreError, ContentionError):
             raise
         except TidemillError as error:
-            found.reply(client, _refusal(message, error))
+            raise RefusedError(client, message, _refusal(message, error)) from error
+        except (msgspec.MsgspecError, LookupError, ValueError, TypeError) as error:
+            traceback.print_exc()  # into the log of the process: one client's nonsense is nobody else's end
+            nonsense = UsageError(f"a message of this client makes no sense: {type(error).__name__}: {error}")
+            raise RefusedError(client, message, _refusal(message, nonsense)) from error
         if isinstance(message, Part):
             host.engine.settle(turn)
 

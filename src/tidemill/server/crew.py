@@ -12,7 +12,7 @@ from tidemill.engine.turn import Turn
 from tidemill.launchers.local import LocalPool, LocalWorker
 from tidemill.model import protocol
 from tidemill.model.errors import EngineLostError
-from tidemill.model.protocol import Failure, Setup
+from tidemill.model.protocol import Failure, Setup, Started
 from tidemill.model.states import Reason
 from tidemill.server.slots import Ending, Slot, Slots
 from tidemill.server.takeover import pool_directory, tidy
@@ -30,7 +30,7 @@ class Death(NamedTuple):
     """A worker's process that ended: whom to charge with it (None: nobody), and with what."""
 
     slot: Slot
-    started: tuple[int, int, float] | None
+    started: Started | None
     failure: Failure
     log: bytes
     charge: bool
@@ -141,12 +141,12 @@ class Crew:
         message = "the worker's process ended while it executed this run"
         charge = reason is not Reason.WORKER_DIED
         if slot.ending is not None:
-            if started is not None and started[0] == slot.ending.run:
+            if started is not None and started.run == slot.ending.run:
                 reason, message = slot.ending.reason, slot.ending.message
                 kind, charge = reason.name.lower().replace("_", " "), True
             else:
                 started = None
-        scratch = slot.worker.salvage(started[0], started[1]) if started else ""
+        scratch = slot.worker.salvage(started.run, started.fence) if started else ""
         log = slot.worker.log_tail(LOG_TAIL) if started else b""
         self._slots.all.remove(slot)
         if not slot.ready and slot.ending is None:
@@ -188,7 +188,7 @@ class Crew:
         if started is None or slot.started() != started or time.monotonic() - since < SETTLED:
             return False
         flight = self._engine.flight
-        rest = [(run, flight[run].fence) for run in slot.held if run != started[0] and run in flight]
+        rest = [(run, flight[run].fence) for run in slot.held if run != started.run and run in flight]
         if rest:
             self._engine.transact(lambda turn: retry.release(turn, rest, worker=slot.id))
             slot.over([run for run, _ in rest])
@@ -213,7 +213,7 @@ class Crew:
             if slot.id != worker or run not in slot.held:
                 continue
             started = slot.started()
-            if started is not None and started[0] == run:
+            if started is not None and started.run == run:
                 self.end(slot, Ending(Reason.CANCELLED, "cancelled", run))
             else:
                 slot.worker.channel.send(protocol.encode(protocol.Forget([run])))
@@ -230,18 +230,18 @@ class Crew:
 
     def check_limits(self) -> bool:
         """End what takes longer or more memory than it declared; whether runs were freed that others may take."""
-        now = time.time()
+        now = time.monotonic()
         freed = False
         for slot in self._slots.all:
             freed |= self._release_rest(slot)
             started = slot.started()
             if started is None:
                 continue
-            _, task = slot.held[started[0]]
+            _, task = slot.held[started.run]
             limit = self._engine.spec(self._engine.db, task).timeout
-            if 0 < limit < now - started[2]:
+            if 0 < limit < now - started.since:
                 message = f"it took longer than its timeout of {limit:g} s"
-                self.end(slot, Ending(Reason.TIMEOUT, message, started[0]))
+                self.end(slot, Ending(Reason.TIMEOUT, message, started.run))
         for pool in self._pools:
             self._check_memory(pool)
         return freed
@@ -250,9 +250,9 @@ class Crew:
         limits: dict[int, tuple[Slot, int, int]] = {}
         for slot in self._slots.all:
             if slot.pool is pool and (started := slot.started()) is not None:
-                limit = self._engine.classes[slot.held[started[0]][0]].memory
+                limit = self._engine.classes[slot.held[started.run][0]].memory
                 if limit:
-                    limits[slot.worker.number] = (slot, started[0], limit)
+                    limits[slot.worker.number] = (slot, started.run, limit)
         if not limits:
             return
         used = pool.sample_memory()

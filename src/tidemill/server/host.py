@@ -174,7 +174,7 @@ class Host:
         for slot, outcomes in found.outcomes:
             self.slots.learn(slot, outcomes)
             slot.over([o.run for o in outcomes])
-        turn = self.engine.transact(lambda turn: self._decide(turn, found), shared=not found.requests)
+        turn = self._transact(found)
         self._send(found)
         self._report(turn, found)
         for path in found.paths:
@@ -183,6 +183,14 @@ class Host:
         self.crew.start(self.desk.workers_wanted())
         for client, now in found.leaving:
             self.desk.detach(client, now=now)
+
+    def _transact(self, found: Round) -> Turn:
+        """One transaction for all; a request that cannot be done has no part in it."""
+        while True:
+            try:
+                return self.engine.transact(lambda turn: self._decide(turn, found), shared=not found.requests)
+            except commands.RefusedError as refused:
+                found.refuse(refused.client, refused.message, refused.reply)
 
     def _obey(self) -> None:
         """One command of a client."""
@@ -260,8 +268,6 @@ class Host:
         for slot, answer in found.answers:
             slot.worker.channel.send(protocol.encode(answer))
             self.desk.watch_writes(slot.worker.channel, slot)
-
-    # ------------------------------------------------------------------------------------------------- leaving clients
 
     # ------------------------------------------------------------------------------------------------- after a turn
 

@@ -21,6 +21,7 @@ class Round:
         begun, joined: root blocks that clients follow from now on, new ones and older ones.
         paths: entries of `sys.path` that workers must learn.
         leaving: clients that said goodbye, and whether work is to stop at once.
+        refused: replies to requests that turned out to be impossible and are no longer among `requests`.
     """
 
     outcomes: list[tuple[Slot, list[Outcome]]]
@@ -34,13 +35,19 @@ class Round:
     joined: list[int] = field(default_factory=list)
     paths: list[list[str]] = field(default_factory=list)
     leaving: list[tuple[Session, bool]] = field(default_factory=list)
+    refused: list[tuple[Session, session.ToClient]] = field(default_factory=list)
 
     def begin(self) -> None:
         """Start over: an earlier try did not become durable."""
         for slot, claimed in self.grants:
             slot.over([c.run for c in claimed])
-        self.grants, self.answers, self.after = [], [], []
+        self.grants, self.answers, self.after = [], [], [*self.refused]
         self.begun, self.joined, self.paths, self.leaving = [], [], [], []
+
+    def refuse(self, client: Session, message: session.ToServer, reply: session.ToClient) -> None:
+        """Go on without a request."""
+        self.requests = [r for r in self.requests if r[1] is not message]
+        self.refused.append((client, reply))
 
     def reply(self, client: Session, message: session.ToClient) -> None:
         """Tell a client once the transaction is durable."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tidemill.engine.engine import Engine
 from tidemill.launchers.local import LocalPool, LocalWorker
-from tidemill.model.protocol import Claimed, Outcome
+from tidemill.model.protocol import Claimed, Outcome, Started
 from tidemill.model.states import Reason
 from tidemill.stores.state.classes import Class
 
@@ -51,7 +51,7 @@ class Slot:
         self.held: dict[int, tuple[int, int]] = {}
         self.known: set[int] = set()
         self.ending: Ending | None = None
-        self.draining: tuple[float, tuple[int, int, float] | None] | None = None
+        self.draining: tuple[float, Started | None] | None = None
         self.killed = False
         self.cpus = 0.0
         self.memory = 0
@@ -77,10 +77,10 @@ class Slot:
         if not self.held:
             self.cpus, self.memory = 0.0, 0
 
-    def started(self) -> tuple[int, int, float] | None:
-        """(run, fence, wall-clock start) of the run under way, if it is one of those it holds."""
+    def started(self) -> Started | None:
+        """The run under way, if it is one of those it holds."""
         found = self.worker.started()
-        return found if found is not None and found[0] in self.held else None
+        return found if found is not None and found.run in self.held else None
 
 
 class Slots:

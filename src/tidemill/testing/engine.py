@@ -16,7 +16,7 @@ from tidemill.engine.turn import Turn
 from tidemill.model import delta
 from tidemill.model.digest import digest
 from tidemill.model.errors import NotFoundError
-from tidemill.model.protocol import Claimed, Failure, Out, Outcome
+from tidemill.model.protocol import Claimed, Failure, Out, Outcome, Started
 from tidemill.model.states import AttemptState, BlockState, Reason
 from tidemill.stores.state.open import open_database
 from tidemill.stores.state.workers import Worker
@@ -204,7 +204,7 @@ class EngineDriver(EngineRows):
         return Outcome(claimed.run, claimed.fence, int(AttemptState.ERROR), [], now, now, failure=failure)
 
     def _lose(self, turn: Turn, claimed: Claimed, failure: Failure) -> None:
-        started = (claimed.run, claimed.fence, self.clock.now)
+        started = Started(claimed.run, claimed.fence, self.clock.now, self.clock.now)
         retry.worker_died(turn, self.worker, started, failure, b"", charge=False)
 
     def settle(self, *, patient: bool = True) -> None:

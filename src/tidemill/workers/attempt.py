@@ -55,15 +55,14 @@ class Attempts:
 
     def run(self, claim: Claimed) -> Outcome:
         """Make one attempt. Whatever the user's code raises becomes part of the outcome."""
-        began = time.time()
-        _INDEX.pack_into(self._index, 0, claim.run, claim.fence, began)
+        began, start = time.time(), time.monotonic()
+        _INDEX.pack_into(self._index, 0, claim.run, claim.fence, began, start)
         task = self.loader.known(claim.task)
         outs: list[Out] = []
         growth = b""
         failure: Failure | None = None
         peak = 0
         reason = Reason.BAD_INPUT
-        start = time.monotonic()
         try:
             if task is None:
                 task = self._load(claim.task)
@@ -101,7 +100,7 @@ class Attempts:
 
     def idle(self) -> None:
         """Nothing has started."""
-        _INDEX.pack_into(self._index, 0, 0, 0, 0.0)
+        _INDEX.pack_into(self._index, 0, 0, 0, 0.0, 0.0)
 
     def resume(self) -> None:
         """Count CPU from here: the time since the last attempt was nobody's."""
