@@ -1,8 +1,10 @@
 """Reuse: what is known is not executed again, what is under way is waited for."""
 
+import pytest
+
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, NUMBER, PAIR, Switch, shaky
-from tidemill.engine import expire, hold, hubs, remove, rerun
+from tidemill.engine import expire, hold, hubs, keyindex, remove, rerun
 from tidemill.model.events import Kind, decode
 from tidemill.model.states import BlockState, RunView
 from tidemill.testing.engine import EngineDriver
@@ -165,8 +167,30 @@ def test_an_unequal_second_result_is_recorded_and_the_first_stays(drive: Drive) 
     second = d.submit(g, key="b")
     d.settle()
     assert d.results(second) == [10]
+    d.crash()  # what is known is read back from the record of events
+    third = d.submit(g, key="c")
+    d.settle()
+    assert d.results(third) == [10]
     assert d.count("draw") == 2
     check_invariants(d.engine.db, quiet=True)
+
+
+def test_keys_are_merged_a_little_at_a_time(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyindex, "RECENT", 50)
+    monkeypatch.setattr(keyindex, "SLICE", 7)
+    d = drive(NUMBER, batch=5)
+    g = d.graph()
+    g.result = [g.run("number", i) for i in range(200)]
+    d.submit(g, key="a")
+    d.settle()
+    merged = len(d.rows("select * from memo"))
+    assert merged == 200 if not d.engine.alone else 50 <= merged < 200
+    for key in "bc":
+        block = d.submit(g, key=key)
+        d.settle()
+        assert d.results(block) == list(range(200))
+        d.crash()
+    assert d.count("number") == 200
 
 
 def test_an_equal_second_result_is_no_event(drive: Drive) -> None:

@@ -119,7 +119,7 @@ def test_each_output_is_forwarded_on_its_own(growing: Growing) -> None:
 
 def test_sweeps_inside_tasks(growing: Growing) -> None:
     found = grown(growing, add(tm.sweep(range(3000)), 1))
-    assert [len(c.args) for c in found.chunks] == [2000, 1000]
+    assert [len(c.args) for c in found.chunks] == [500] * 6
     [gather] = [g for c in found.chunks for g in c.gathers]
     assert found.outputs == [-1 - gather.output]
     assert members(gather) == list(range(3000))

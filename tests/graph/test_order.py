@@ -103,11 +103,17 @@ def test_elements_move_together_and_wait_for_all_of_the_rest(eager: int, monkeyp
 
 
 def test_lists_come_after_their_members_even_if_what_waits_comes_before() -> None:
-    plan = tm.build(step.call("first").after(step(tm.sweep(range(4500)))))
+    plan = tm.build(step.call("first").after(step(tm.sweep(range(900)))))
     complete = 0
     for chunk in plan.chunks():
         complete += len(chunk.args)
         assert all(max(members(g)) < complete for g in chunk.gathers)
+    assert len(gathers_of(plan)) == 1
+
+
+def test_long_lists_come_first_so_that_members_are_counted_as_they_end() -> None:
+    plan = tm.build(step.call("first").after(step(tm.sweep(range(4500)))))
+    assert [len(chunk.gathers) for chunk in plan.chunks()] == [1, *[0] * 9]
     assert len(gathers_of(plan)) == 1
 
 

@@ -16,7 +16,7 @@ from tidemill.model.errors import ResumeError
 from tidemill.model.states import BlockState
 from tidemill.stores.objects import ObjectStore
 
-WINDOW = 32
+WINDOW = 100
 """Chunks under way that the store has not confirmed."""
 
 

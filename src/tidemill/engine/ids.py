@@ -23,6 +23,10 @@ class Ids:
         self._changed.clear()
         self._next = {k: v + 1 for k, v in meta.read(self._db).items()} if self._db.dialect == "sqlite" else {}
 
+    def untouched(self, name: str) -> bool:
+        """Whether no id was ever taken, as far as is known without asking."""
+        return self._next.get(name) == 1
+
     def take(self, name: str, count: int) -> int:
         """The first of `count` consecutive fresh ids."""
         if self._db.dialect == "sqlite":

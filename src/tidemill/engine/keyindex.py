@@ -7,14 +7,18 @@ the table in sorted slices; after a crash those not merged yet are read back fro
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tidemill.engine.flags import FORCED
 from tidemill.model import events as model_events
+from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
 from tidemill.stores.state import data, events, memo, meta, runs
 from tidemill.stores.state.data import Datum
 from tidemill.stores.state.database import Database
 
 RECENT = 50_000
-SLICE = 5_000
+SLICE = 2_048
+"""Keys divided in one transaction, or more where more than `RECENT` have gathered."""
+_PARTS = 32
 UNDER_WAY = 100_000
 PortsOf = Callable[[int], int]
 _DONE = int(Kind.COMPLETED)
@@ -26,6 +30,36 @@ class Source(NamedTuple):
     run: int
     flags: int
     outputs: tuple[Datum, ...]
+
+
+class _Merge:
+    """Keys on their way into the table in ascending order of their first 64 bits, a little in each transaction.
+
+    Attributes:
+        keys: all of them, until the last is in the table.
+        mark: the last event before the first that is not among them.
+    """
+
+    def __init__(self, keys: dict[bytes, int], mark: int) -> None:
+        self.keys = keys
+        self.mark = mark
+        self._left = list(keys.items())
+        self._slice = max(SLICE, len(keys) * SLICE // RECENT)
+        self._parts: list[list[tuple[int, int]]] = [[] for _ in range(_PARTS)]
+
+    def step(self, db: Database) -> bool:
+        """Divide some by their highest bits, or else put a part in order and into the table; whether that was all."""
+        if self._left:
+            parts, short = self._parts, memo.short
+            for key, run in self._left[-self._slice :]:
+                parts[(key[7] ^ 0x80) >> 3].append((short(key), run))
+            del self._left[-self._slice :]
+            return False
+        part = self._parts.pop(0)
+        if part:
+            part.sort()
+            memo.add(db, *zip(*part, strict=True))
+        return not self._parts
 
 
 class KeyIndex:
@@ -40,9 +74,7 @@ class KeyIndex:
         self._ports = ports
         self._shared = shared
         self._recent: dict[bytes, int] = {}
-        self._merging: dict[bytes, int] = {}
-        self._slices: list[list[tuple[int, int]]] = []
-        self._mark = 0
+        self._merge: _Merge | None = None
         self._unsound: dict[bytes, int] = {}
         self._under_way: dict[bytes, int] = {}
         self._led_by: dict[int, bytes] = {}
@@ -50,8 +82,7 @@ class KeyIndex:
     def load(self, db: Database) -> None:
         """Read back the keys that were complete but not merged when the store was last left."""
         self._recent.clear()
-        self._merging.clear()
-        self._slices.clear()
+        self._merge = None
         self._unsound.clear()
         self._under_way.clear()
         self._led_by.clear()
@@ -62,8 +93,10 @@ class KeyIndex:
             seq = rows[-1][0]
             ids = [i for r in rows for e in model_events.decode(r[4]) if e.kind == _DONE for i in e.ids]
             for run, key, _out, state, flags, *_ in memo.sources(db, ids):
-                if state == runs.COMPLETE and not flags & 1:
-                    self._recent[bytes(key)] = run
+                if state == runs.COMPLETE and not flags & RunFlag.NO_CACHE:
+                    known = self.lookup(db, [bytes(key)]) if flags & FORCED else {}
+                    if not known:  # else it is a second result: the first stays
+                        self._recent[bytes(key)] = run
 
     def add(self, db: Database, keys: list[bytes], ids: list[int]) -> None:
         """These runs are complete under these keys."""
@@ -82,6 +115,10 @@ class KeyIndex:
     def known(self, key: bytes) -> int | None:
         """The run that completed with a recent key (not looked up in the table)."""
         return self._recent.get(key) or self._merging.get(key) or self._unsound.get(key)
+
+    @property
+    def _merging(self) -> dict[bytes, int]:
+        return self._merge.keys if self._merge is not None else {}
 
     def lead(self, key: bytes, run: int) -> int | None:
         """The run under way with this key, or None after noting that `run` is it now."""
@@ -139,16 +176,12 @@ class KeyIndex:
 
     def merge(self, db: Database, *, everything: bool = False) -> None:
         """Merge a slice of what has gathered into the table; call inside a transaction."""
-        if not self._slices and (len(self._recent) >= RECENT or (everything and self._recent)):
-            self._merging, self._recent = self._recent, {}
-            pairs = sorted((memo.short(k), run) for k, run in self._merging.items())
-            self._slices = [pairs[i : i + SLICE] for i in range(0, len(pairs), SLICE)][::-1]
-            self._mark = events.last(db)
-        while self._slices:
-            part = self._slices.pop()
-            memo.add(db, *zip(*part, strict=True))
-            if not self._slices:
-                meta.put(db, "memo", self._mark)
-                self._merging = {}
+        if self._merge is None and (len(self._recent) >= RECENT or (everything and self._recent)):
+            self._merge = _Merge(self._recent, events.last(db))
+            self._recent = {}
+        while self._merge is not None:
+            if self._merge.step(db):
+                meta.put(db, "memo", self._merge.mark)
+                self._merge = None
             if not everything:
                 return

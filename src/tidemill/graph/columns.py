@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
-CHUNK = 2000
+CHUNK = 500
 """Most runs, and most gathered lists, in one chunk."""
 
 

@@ -9,6 +9,8 @@ from tidemill.model.delta import GatherSpec, Members, local
 
 GATHER = 1 << 60
 """Slots from here on are gathered lists. Their outputs are numbered after those of all runs, as yet uncounted."""
+LONG = 1024
+"""Members from which on a list is long."""
 
 
 def reference(slot: int, outputs: int) -> int:
@@ -22,7 +24,7 @@ class Lists:
 
     Attributes:
         number: of the first list; the others follow in row-major order over the axes that stay.
-        position: they can be handed on when this many runs have been.
+        position: all their members are among this many runs.
         block: the block they belong to.
         pattern: (first, count, step) of the members' slots, relative to `base` and the combination's index.
         kept: that index; `size` is the number of combinations.
@@ -35,6 +37,13 @@ class Lists:
     base: int
     kept: Flat
     size: int
+
+    @property
+    def handed_on(self) -> int:
+        """How many runs are handed on before them: long lists are told of at once, so that their members are counted
+        as they end, not all in one go. They are few."""
+        count = sum(n for _, n, _ in self.pattern)
+        return 0 if count > LONG and self.block == 0 else self.position
 
     def specs(self, outputs: int) -> Iterator[GatherSpec]:
         for low in range(0, self.size, 1024):
@@ -87,6 +96,6 @@ class Gathers:
 
     def specs(self, outputs: int) -> Iterator[tuple[int, GatherSpec]]:
         """(position, list) in the order in which they can be handed on."""
-        for lists in sorted(self._lists, key=lambda found: found.position):
+        for lists in sorted(self._lists, key=lambda found: found.handed_on):
             for spec in lists.specs(outputs):
-                yield lists.position, spec
+                yield lists.handed_on, spec

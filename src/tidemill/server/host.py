@@ -21,7 +21,7 @@ from tidemill.server.crew import Crew
 from tidemill.server.desk import Desk
 from tidemill.server.rounds import Round
 from tidemill.server.sessions import Session
-from tidemill.server.slots import Slot, Slots
+from tidemill.server.slots import LARGEST, SUBMITTING, Slot, Slots
 from tidemill.stores.state import blocks, leases
 from tidemill.stores.state.postgres import PostgresDatabase
 from tidemill.stores.state.workers import Worker
@@ -33,8 +33,10 @@ PROGRESS_SECONDS = 0.1
 LIMITS_SECONDS = 0.5
 GRACE_SECONDS = 1.0
 """For idle workers to end, and for last messages to be taken."""
-IDLE_PARTS = 8
-"""Chunks taken in one transaction while the workers have nothing to do."""
+PARTS = 32
+"""Chunks taken in one transaction while there are no workers; while there are, it is one."""
+SUBMITTING_DONE = 300
+"""Outcomes taken in one transaction while submissions wait: its length is what everybody waits for."""
 _LIVE = (BlockState.OPEN, BlockState.CLOSING)
 
 
@@ -161,7 +163,9 @@ class Host:
         )  # fmt: skip
 
     def _hungry(self) -> bool:
-        return not self.engine.alone and any(s.open and not s.held for s in self.slots.all)
+        if self.engine.alone:
+            return False
+        return any(s.open and not s.held for s in self.slots.all) or not self.slots.all
 
     def _turn(self) -> None:
         """One transaction, and what it tells workers and clients."""
@@ -169,8 +173,9 @@ class Host:
             self._obey()
             return
         dead, self._dead = self._dead, []
-        found = Round(self._inbox, [self.crew.ended(slot) for slot in dead], self._reads, self._take_requests())
-        self._inbox, self._reads, self._claims = [], [], False
+        outcomes = self._take_outcomes()
+        found = Round(outcomes, [self.crew.ended(slot) for slot in dead], self._reads, self._take_requests())
+        self._reads, self._claims = [], False
         for slot, outcomes in found.outcomes:
             self.slots.learn(slot, outcomes)
             slot.over([o.run for o in outcomes])
@@ -180,7 +185,8 @@ class Host:
         for path in found.paths:
             self.crew.learn_path(path)
         self.crew.replace(dead, self.desk.workers_wanted())
-        self.crew.start(self.desk.workers_wanted())
+        if self.engine.may_have_work:
+            self.crew.start(self.desk.workers_wanted())
         for client, now in found.leaving:
             self.desk.detach(client, now=now)
 
@@ -206,10 +212,22 @@ class Host:
             client.tell(reply)
             self.desk.watch_writes(client.channel, client)
 
+    def _take_outcomes(self) -> list[tuple[Slot, list[Outcome]]]:
+        """What workers finished; not all at once while somebody else waits."""
+        taken, self._inbox = self._inbox, []
+        if self.desk.requests:
+            count = 0
+            for i, (_, outcomes) in enumerate(taken):
+                count += len(outcomes)
+                if i and count > SUBMITTING_DONE:
+                    taken, self._inbox = taken[:i], taken[i:]
+                    break
+        return taken
+
     def _take_requests(self) -> list[tuple[Session, session.ToServer]]:
-        """Client messages: a slice of submissions while workers are busy, more while they are not."""
+        """Client messages: of submissions a slice, or more while there are no workers that would wait."""
         taken: list[tuple[Session, session.ToServer]] = []
-        parts = 1 if any(s.held for s in self.slots.all) else IDLE_PARTS
+        parts = 1 if self.slots.all else PARTS
         while self.desk.requests and not isinstance(self.desk.requests[0][1], session.Command):
             if isinstance(self.desk.requests[0][1], session.Part):
                 if not parts:
@@ -232,6 +250,7 @@ class Host:
         if self.engine.busy:
             self.engine.upkeep(turn)
             self.engine.settle(turn)
+        self.slots.largest = SUBMITTING if found.requests else LARGEST
         self._claim_all(turn, found)
         if found.requests:
             commands.take_all(self, turn, found)
@@ -242,8 +261,9 @@ class Host:
     def _claim_all(self, turn: Turn, found: Round) -> None:
         engine, slots = self.engine, self.slots
         slots.forget_waits(lambda c: engine.hubs[engine.classes[c].hub].active > 0 and _stands(turn, c))
+        served = [slot for slot, _ in found.grants]
         for slot in sorted(slots.all, key=lambda s: len(s.held)):
-            if slot.open:
+            if slot.open and slot not in served:
                 taken = claim.claim(turn, slot.id, lambda c, n, slot=slot: slots.room(slot, c, n))  # type: ignore[misc]
                 if taken:
                     slot.given(taken, engine)

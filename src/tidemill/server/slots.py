@@ -16,6 +16,8 @@ AHEAD_SECONDS = 0.1
 """Work that a worker is given in advance."""
 LARGEST = 500
 """Runs in one message to a worker."""
+SUBMITTING = 150
+"""The same while submissions wait: short messages make short transactions."""
 RESERVE_AFTER = 2.0
 """Seconds after which a request that does not fit beside others gets the machine reserved."""
 _OVERHEAD = 1e-5
@@ -90,6 +92,9 @@ class Slots:
         cpus: what runs may occupy together.
         memory: bytes that runs may ask for together.
         clock: monotonic seconds.
+
+    Attributes:
+        largest: runs in one message to a worker.
     """
 
     def __init__(self, cpus: float, memory: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -100,6 +105,7 @@ class Slots:
         self._seconds: dict[int, float] = {}
         self._waiting_since: dict[int, float] = {}
         self._reserved: Class | None = None
+        self.largest = LARGEST
 
     def learn(self, slot: Slot, outcomes: list[Outcome]) -> None:
         """Estimate the time per run of each class from what has finished."""
@@ -142,7 +148,7 @@ class Slots:
         if ahead >= AHEAD_SECONDS or (slot.held and seconds >= AHEAD_SECONDS):
             return 0
         share = -(-waiting // max(1, len(self.all)))
-        return max(1, min(LARGEST, int((AHEAD_SECONDS - ahead) / seconds), share))
+        return max(1, min(self.largest, int((AHEAD_SECONDS - ahead) / seconds), share))
 
     def _fits(self, slot: Slot, cls: Class) -> bool:
         """Whether the worker may run this class beside what the others do."""
