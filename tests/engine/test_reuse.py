@@ -184,7 +184,7 @@ def test_keys_are_merged_a_little_at_a_time(drive: Drive, monkeypatch: pytest.Mo
     d.submit(g, key="a")
     d.settle()
     merged = len(d.rows("select * from memo"))
-    assert merged == 200 if not d.engine.alone else 50 <= merged < 200
+    assert merged == 200 if not d.engine.alone else 0 < merged < 200
     for key in "bc":
         block = d.submit(g, key=key)
         d.settle()

@@ -205,6 +205,8 @@ class EngineMachine(RuleBasedStateMachine):
             with engine.db.transaction(write=False):
                 engine.refresh_ready()
         found = self.do(claim.claim, self.workers[worker], lambda _, waiting: min(waiting, most))
+        if any(self.model.views(self.model.runs[c.run]) != [V.READY] for c in found):
+            self.adopt()  # on its way it found results of what stood ready, and that made more ready
         for c in found:
             row = self.model.runs[c.run]
             assert self.model.views(row) == [V.READY], f"run {c.run} was claimed"
@@ -408,11 +410,14 @@ class EngineMachine(RuleBasedStateMachine):
     def learn(self) -> None:
         """Let the engine do what it owes itself, and take over what it was free to choose."""
         self.work_off()
+        self.adopt()
+        self.model.check(self.seen())
+
+    def adopt(self) -> None:
         changed = True
         while changed:
             changed = any([self.find_growth(row) for row in list(self.model.runs.values())])  # noqa: C419 (all of them)
             changed |= self.model.adopt(self.seen())
-        self.model.check(self.seen())
 
     def work_off(self) -> None:
         """Turns until the engine has nothing to do by itself."""

@@ -11,9 +11,10 @@ from tidemill.engine.flags import FORCED
 from tidemill.model import events as model_events
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
+from tidemill.model.states import DatumState
 from tidemill.stores.state import data, events, memo, meta, runs
 from tidemill.stores.state.data import Datum
-from tidemill.stores.state.database import Database
+from tidemill.stores.state.database import Database, Row
 
 RECENT = 50_000
 SLICE = 2_048
@@ -139,40 +140,46 @@ class KeyIndex:
 
     def lookup(self, db: Database, keys: list[bytes]) -> dict[bytes, Source]:
         """Reusable runs by key: complete, with complete outputs."""
-        found: dict[bytes, int] = {}
-        missing: dict[int, bytes] = {}
+        known: list[int] = []
+        missing: list[int] = []
         recent, merging = self._recent, self._merging
         for key in keys:
             run = recent.get(key) or merging.get(key)
             if run is not None:
-                found[key] = run
+                known.append(run)
             else:
-                missing[memo.short(key)] = key
-        candidates: dict[int, bytes] = {run: key for key, run in found.items()}
+                missing.append(memo.short(key))
+        rows = memo.sources(db, known) if known else []
         if missing:
-            for short, run in memo.find(db, list(missing)):
-                candidates[run] = missing[short]
-        return self._checked(db, candidates) if candidates else {}
+            rows += memo.sources_by_key(db, missing)
+        return self._sound(db, rows, set(keys)) if rows else {}
 
-    def _checked(self, db: Database, candidates: dict[int, bytes]) -> dict[bytes, Source]:
-        good: list[tuple[int, bytes, int, int, int]] = []
-        for run, key, out, state, flags, _block, task in memo.sources(db, list(candidates)):
-            if state == runs.COMPLETE and bytes(key) == candidates[run]:
-                good.append((run, bytes(key), out, flags, self._ports(task)))
-        wanted = [out + p for _, _, out, _, n in good for p in range(n)]
-        rows = data.get(db, wanted, values=False) if wanted else {}
-        aliased = [d.src for d in rows.values() if d.src]
+    def _sound(self, db: Database, rows: list[Row], wanted: set[bytes]) -> dict[bytes, Source]:
+        """Of complete runs with a wanted key those whose outputs are complete; the first of each key."""
+        found = [
+            (run, key, flags, (Datum(out, run, 0, first, kind, size, src, None, digest, None),))
+            if self._ports(task) == 1
+            else (run, key, flags, self._outputs(db, out, self._ports(task)))
+            for run, key, out, state, flags, task, first, kind, size, src, digest in rows
+            if state == runs.COMPLETE and key in wanted
+        ]
+        aliased = [d.src for *_, outputs in found for d in outputs if d.src]
         # an alias is as good as what it points at
         sound = data.states(db, aliased) if aliased else {}
         result: dict[bytes, Source] = {}
-        for run, key, out, flags, n in good:
-            outputs = tuple(d for p in range(n) if (d := rows.get(out + p)) and d.state == data.COMPLETE)
-            if len(outputs) != n or any(d.src and sound.get(d.src) != data.COMPLETE for d in outputs):
+        for run, key, flags, outputs in found:
+            if any(d.state != data.COMPLETE or (d.src and sound.get(d.src) != data.COMPLETE) for d in outputs):
                 if len(self._unsound) < RECENT:
                     self._unsound[key] = run
             elif key not in result or run < result[key].run:
                 result[key] = Source(run, flags, outputs)
         return result
+
+    def _outputs(self, db: Database, out: int, ports: int) -> tuple[Datum, ...]:
+        ids = range(out, out + ports)
+        rows = data.get(db, list(ids), values=False) if ports else {}
+        absent = Datum(0, None, 0, int(DatumState.PENDING), 0, 0, None, None, None, None)
+        return tuple(rows.get(i, absent) for i in ids)
 
     def merge(self, db: Database, *, everything: bool = False) -> None:
         """Merge a slice of what has gathered into the table; call inside a transaction."""

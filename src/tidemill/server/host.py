@@ -173,8 +173,7 @@ class Host:
             self._obey()
             return
         dead, self._dead = self._dead, []
-        outcomes = self._take_outcomes()
-        found = Round(outcomes, [self.crew.ended(slot) for slot in dead], self._reads, self._take_requests())
+        found = Round(self._take_outcomes(), [self.crew.ended(slot) for slot in dead], self._reads, self._take_requests())
         self._reads, self._claims = [], False
         for slot, outcomes in found.outcomes:
             self.slots.learn(slot, outcomes)

@@ -4,8 +4,10 @@ from tidemill.stores.state.database import Column, Database, Row, Statement, ins
 
 _INSERT = insert("memo", "k:i run:i", ignore=True)
 _FIND = Statement("select m.k, m.run from {ids} {join} memo m on m.k = j.value")
-_SOURCES = Statement(
-    "select r.id, r.key, r.out, r.state, r.flags, r.block, r.task from {ids} {join} run r on r.id = j.value"
+_SOURCE = "select r.id, r.key, r.out, r.state, r.flags, r.task, d.state, d.kind, d.size, d.src, d.digest from {ids} "
+_SOURCES = Statement(_SOURCE + "{join} run r on r.id = j.value left join datum d on d.id = r.out")
+_BY_KEY = Statement(
+    _SOURCE + "{join} memo m on m.k = j.value {join} run r on r.id = m.run left join datum d on d.id = r.out"
 )
 _FOLLOW = insert("follow", "run:i leader:i", ignore=True)
 _FOLLOWERS = Statement("select f.run, f.leader from {ids} {join} follow f on f.leader = j.value")
@@ -35,8 +37,13 @@ def find(db: Database, shorts: list[int]) -> list[Row]:
 
 
 def sources(db: Database, runs: list[int]) -> list[Row]:
-    """(id, key, out, state, flags, block, task) of runs."""
+    """(id, key, out, state, flags, task) of runs, with (state, kind, size, src, digest) of their first output."""
     return db.rows(_SOURCES, db.ids(runs))
+
+
+def sources_by_key(db: Database, shorts: list[int]) -> list[Row]:
+    """The same of the candidates for keys; the caller compares whole keys."""
+    return db.rows(_BY_KEY, db.ids(shorts))
 
 
 def follow(db: Database, runs: Column, leaders: Column) -> None:
