@@ -114,3 +114,27 @@ def test_a_store_that_goes_away_while_it_is_used(bench: Bench) -> None:
     gate.open()
     assert program.ended() == 1
     bench.quiet()
+
+
+def test_workers_that_cannot_be_started_are_an_error(bench: Bench) -> None:
+    Path(bench.url).mkdir()
+    (Path(bench.url) / "work").write_text("in the way")
+    text = bench.start("number", 1).error()
+    assert "EngineLostError" in text
+    assert "no worker can be started" in text
+    bench.quiet()
+    (Path(bench.url) / "work").unlink()
+    assert bench.start("number", 1).result() == 1
+
+
+def test_workers_that_do_not_come_up_are_an_error_that_says_why(bench: Bench) -> None:
+    """Where their directories should be, there are files. The host does not try for ever."""
+    for engine in (1, 10):
+        pool = Path(bench.url) / "work" / f"engine-{engine}-0"
+        pool.mkdir(parents=True)
+        for worker in range(30):
+            (pool / f"w{worker}").write_text("in the way")
+    text = bench.start("number", 1, workers=2).error()
+    assert "the workers of this store do not come up" in text
+    assert "in the way" in text or "Error" in text
+    bench.quiet()

@@ -14,7 +14,7 @@ from tidemill.stores.state.database import Database
 from tidemill.stores.state.workers import Worker
 from tidemill.testing.crash import check_store
 
-LEASE = 2.0
+LEASE = 4.0
 
 
 @pytest.fixture

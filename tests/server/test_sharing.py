@@ -50,3 +50,11 @@ def test_higher_priorities_go_first(bench: Bench) -> None:
     program.result()
     order = [int(line.split()[-1]) for line in bench.log() if line.startswith("begin")]
     assert order == [7] * 4 + [0] * 4 + [-3] * 4
+
+
+def test_many_small_runs_do_not_starve_a_large_one(bench: Bench) -> None:
+    small: list[list[Any]] = [[f"small {i}", 0.03, 1, 0] for i in range(110 * ALL)]
+    bench.start("sizes", [*small, ["large", 0.0, ALL, 0]], workers=ALL).result()
+    log = [line for line in bench.log() if line.startswith("begin")]
+    assert log.index("begin large") < len(log) - 10 * ALL
+    assert overlaps(bench.log())["large"] == set()

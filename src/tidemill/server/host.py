@@ -4,6 +4,7 @@ Within a transaction completions come first, then claims, then a slice of submis
 queue ahead of completions would have recorded nothing when it was killed.
 """
 
+import contextlib
 import select
 import selectors
 import time
@@ -173,7 +174,9 @@ class Host:
             self._obey()
             return
         dead, self._dead = self._dead, []
-        found = Round(self._take_outcomes(), [self.crew.ended(slot) for slot in dead], self._reads, self._take_requests())
+        found = Round(
+            self._take_outcomes(), [self.crew.ended(slot) for slot in dead], self._reads, self._take_requests()
+        )
         self._reads, self._claims = [], False
         for slot, outcomes in found.outcomes:
             self.slots.learn(slot, outcomes)
@@ -366,16 +369,17 @@ class Host:
     def _leave(self) -> None:
         """The end: workers end, leases are released, the registration ends."""
         self.crew.leave(GRACE_SECONDS)
+        self.engine.transact(self._sign_off)
 
-        def leave(turn: Turn) -> None:
-            self.engine.index.merge(turn.db, everything=True)
-            reclaim.leave(turn)
-
-        self.engine.transact(leave)
+    def _sign_off(self, turn: Turn) -> None:
+        self.engine.index.merge(turn.db, everything=True)
+        reclaim.leave(turn)
 
     def _give_up(self, error: TidemillError) -> None:
         """The store cannot be served: end the workers, and tell the clients why."""
         self.crew.leave(0.0)
+        with contextlib.suppress(TidemillError):  # if not now, the next engine does it
+            self.engine.transact(self._sign_off)
         message = session.Reply(0, None, error.code, str(Exception.__str__(error)), error.hint)
         for client in self.desk.sessions:
             client.tell(message)

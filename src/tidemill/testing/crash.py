@@ -27,6 +27,7 @@ from tidemill.stores.state import attempts, blocks, events, leases, runs, worker
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import open_database
 from tidemill.testing import crash_flows
+from tidemill.testing.invariants import check_invariants
 
 MARK = "TIDEMILL_CRASH_TRIAL"
 """Environment variable by which all processes of a trial are known."""
@@ -272,12 +273,17 @@ def every_run(db: Database) -> Iterator[runs.Run]:
         low = found[-1].id + 1
 
 
-def check_store(db: Database) -> None:
-    """What must hold whenever nobody is changing a store: each completion was committed exactly once.
+def check_store(db: Database, *, quiet: bool = False) -> None:
+    """What must hold whenever nobody is changing a store: its rows make sense, and what completed did so exactly once.
+
+    Args:
+        db: open for reading.
+        quiet: nothing is left to do.
 
     Raises:
         AssertionError: it does not.
     """
+    check_invariants(db, quiet=quiet)
     completed: Counter[int] = Counter()
     reused: Counter[int] = Counter()
     seq = 0
@@ -308,7 +314,7 @@ def check_over(db: Database) -> None:
     Raises:
         AssertionError: it does not.
     """
-    check_store(db)
+    check_store(db, quiet=True)
     assert not leases.every(db), "leases are left"
     last = blocks.roots(db, 1)[0]
     assert last.state == BlockState.COMPLETE, f"the workflow's block is {BlockState(last.state).name}"

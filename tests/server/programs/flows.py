@@ -87,13 +87,13 @@ def end_badly(how: str) -> str:
     return how
 
 
-@tm.task(timeout=0.3)
+@tm.task(timeout=1)
 def too_long(name: str) -> str:
     pass_gate(name)
     return name
 
 
-endless = tm.command('echo $$ > "{pids}"; sleep 1000 & echo $! >> "{pids}"; wait', inputs={"pids": str}, timeout=0.3)
+endless = tm.command('echo $$ > "{pids}"; sleep 1000 & echo $! >> "{pids}"; wait', inputs={"pids": str}, timeout=1)
 
 
 @tm.task(memory="200 MiB")
