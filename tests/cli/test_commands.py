@@ -318,6 +318,7 @@ def test_help_and_version(cli: Run) -> None:
         one = cli(name, "--help")
         assert one.code == 0
         assert "Usage: tidemill" in one.out
+    assert "Ctrl-C once finishes what runs" in " ".join(cli("run", "--help").out.split()), "the whole docstring"
     assert cli("--version").out == cli("version").out
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import tidemill as tm
+from tidemill.client.details import RunInfo
 from tidemill.client.handle import Handle
 from tidemill.client.store import Store
-from tidemill.model.errors import RunCancelledError, RunFailedError, UsageError, WiringError
+from tidemill.model.errors import NotFoundError, RunCancelledError, RunFailedError, UsageError, WiringError
 
 LOCKED = """
 import time
@@ -52,6 +53,38 @@ def test_a_submitted_workflow_is_waited_for(url: str, toys: ModuleType) -> None:
     assert handle.exception() is None
     assert f"block {handle.block}" in repr(handle)
     assert "<table" in handle._repr_html_()
+
+
+def test_results_are_found_by_what_they_are_called(url: str, toys: ModuleType) -> None:
+    block = toys.sums(4).submit(store=url, workers=2).block
+    failed = toys.sums(1, True).submit(store=url, workers=1)
+    with tm.open(url) as store:
+        assert store.handle(block).result(60) == 6
+        assert store.result(block) == 6
+        for run in store.runs(block=block).runs:
+            shown = store.show(run.id)
+            assert isinstance(shown, RunInfo)
+            assert store.result(run.id) == store.result(shown.outputs[0].id)
+        assert store.result(run.id) == 6
+        failed.wait(60)
+        with pytest.raises(RunFailedError, match="not to my taste"):
+            store.result(failed.block)
+        bad = next(run.id for run in store.runs(block=failed.block).runs if run.state == "error")
+        with pytest.raises(RunFailedError, match=f"run {bad} has no result: it is error"):
+            store.result(bad)
+        for absent in (99, "99.1", "datum:999"):
+            with pytest.raises((NotFoundError, RunFailedError)):
+                store.result(absent)
+        with pytest.raises(NotFoundError):
+            store.handle(99)
+
+
+def test_a_workflow_under_way_has_no_result(url: str, patient: Any, tmp_path: Path) -> None:
+    handle = patient(str(tmp_path / "go")).submit(store=url, workers=1)
+    with tm.open(url) as store, pytest.raises(RunFailedError, match="has not ended"):
+        store.result(handle.block)
+    (tmp_path / "go").touch()
+    assert handle.result(60) == str(tmp_path / "go")
 
 
 def test_it_goes_on_without_its_program(url: str, patient: Any, tmp_path: Path) -> None:

@@ -48,8 +48,12 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
 }
 
 
-def app() -> App:
-    """The command with all its sub-commands, none of them imported yet."""
+def app(whole: str = "") -> App:
+    """The command with all its sub-commands, none of them imported yet.
+
+    Args:
+        whole: the sub-command whose help is wanted in full: it is the function's docstring, not the line of the list.
+    """
     found = App(
         name="tidemill",
         help="Durable workflows for computational science.",
@@ -64,7 +68,8 @@ def app() -> App:
     for i, (title, commands) in enumerate(_COMMANDS.items()):
         group = Group(title, sort_key=i)
         for j, (name, place, text) in enumerate(commands):
-            found.command(f"tidemill.cli.{place}", name=name, help=text, group=group, sort_key=j)
+            said = None if name == whole else text
+            found.command(f"tidemill.cli.{place}", name=name, help=said, group=group, sort_key=j)
     found.command("tidemill.cli.asking:version", name="version", help="The version.", show=False)
     return found
 
@@ -78,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Execute a command; the exit code. Mistakes of the user are told without our traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app()(words, exit_on_error=False, print_error=False)
+        code = app(words[0] if {"--help", "-h"} & set(words[1:]) else "")(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
         return output.complain(

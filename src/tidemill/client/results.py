@@ -7,11 +7,13 @@ from tidemill.engine import gathers_read
 from tidemill.model import values
 from tidemill.model.digest import show
 from tidemill.model.errors import NotFoundError, RunFailedError, StoreError
+from tidemill.model.ids import run_id
 from tidemill.model.protocol import Input
-from tidemill.model.states import DatumState
+from tidemill.model.spec import decode_spec
+from tidemill.model.states import DatumState, RunView
 from tidemill.model.values import Ref
 from tidemill.stores.objects import ObjectStore
-from tidemill.stores.state import blocks, data, supersedes
+from tidemill.stores.state import blocks, data, runs, supersedes, tasks
 from tidemill.stores.state.database import Database
 
 SLICE = 1024
@@ -54,6 +56,24 @@ class Reader:
             return None
         template, refs = from_header
         return values.decode(template, [self.datum(r) for r in refs], self.get)
+
+    def outputs(self, run: int) -> object:
+        """What a run gave: the value of its output, a tuple of several, None if it has none.
+
+        Raises:
+            NotFoundError: there is no such run.
+            RunFailedError: it has not ended, or ended without a value.
+        """
+        row = runs.get(self._db, [run]).get(run)
+        encoded = tasks.spec(self._db, row.task) if row is not None else None
+        if row is None or encoded is None:
+            raise NotFoundError(f"there is no run {run}")
+        view = runs.views(self._db, [run])[run]
+        if view is not RunView.COMPLETE:
+            name = run_id(row.block, run)
+            raise RunFailedError(f"run {name} has no result: it is {view}", run=name, hint=f"tidemill why {name}")
+        found = tuple(self.datum(row.out + port) for port in range(len(decode_spec(encoded).outputs)))
+        return found[0] if len(found) == 1 else found or None
 
     def datum(self, datum: int) -> object:
         """The value of a datum, in its newest generation.

@@ -14,8 +14,9 @@ from tidemill.client.connection import Connection
 from tidemill.client.later import Later
 from tidemill.client.results import Reader
 from tidemill.model import ids
-from tidemill.model.errors import ConfigError, NotFoundError, RunCancelledError
+from tidemill.model.errors import ConfigError, NotFoundError, RunCancelledError, RunFailedError
 from tidemill.model.states import BlockState
+from tidemill.provenance import find
 from tidemill.server.addresses import Place, place_of
 from tidemill.stores.objects import ObjectStore, open_objects
 from tidemill.stores.state.database import Database
@@ -151,6 +152,32 @@ class Store:
         """Everything about a run (`"3.117"`), a block (`3`) or a datum (`"datum:45"`)."""
         what = ids.parse(id, "block")
         return details.show(self.db, self.place, what)
+
+    def result(self, id: str | int) -> Any:
+        """What a workflow (`3`) or a run (`"3.117"`) returned, or the value of a datum (`"datum:45"`). Files come as
+        paths below the store, to be read only.
+
+        Raises:
+            NotFoundError: there is no such thing.
+            RunFailedError, RunCancelledError: it has no value, or none yet.
+        """
+        what = ids.parse(id, "block")
+        if what.kind == "run":
+            return self.reader.outputs(find.find_run(self.db, what).id)
+        if what.kind == "datum":
+            return self.reader.datum(what.number)
+        state = BlockState(find.find_block(self.db, what.number).state)
+        if state in (BlockState.OPEN, BlockState.CLOSING):
+            raise RunFailedError(f"block {what.number} has not ended", hint=f"tidemill resume {what.number}")
+        return self.outcome(what.number, state)
+
+    def handle(self, block: int) -> handle.Handle:
+        """A handle on a workflow that was submitted before, to wait on.
+
+        Raises:
+            NotFoundError: there is no such workflow.
+        """
+        return handle.Handle(self, block, find.find_block(self.db, block).name, following.count(None))
 
     def why(self, run: str | int) -> why.Why:
         """Why a run executed, did not, waits, or ended as it did."""

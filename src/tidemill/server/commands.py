@@ -152,9 +152,8 @@ def _begin(turn: Turn, found: Round, client: Session, message: Begin) -> None:
     begun = submit.begin(turn, message.key, message.name, message.header, options=message.options)
     digests = blocks.chunk_digests(turn.db, begun.block, begun.chunks) if begun.resumed else []
     found.reply(client, Begun(message.number, begun.block, begun.chunks, begun.sealed, begun.resumed, digests))
-    client.begun.add(begun.block)
     (found.joined if begun.resumed else found.begun).append(begun.block)
-    _follow(turn, client, begun.block, begun.chunks)
+    _follow(turn, found, client, begun.block, begun.chunks, own=True)
 
 
 def _watch(turn: Turn, found: Round, client: Session, block: int) -> None:
@@ -166,12 +165,12 @@ def _watch(turn: Turn, found: Round, client: Session, block: int) -> None:
         return
     submitted = blocks.delta(turn.db, block)
     found.joined.append(block)
-    _follow(turn, client, block, submitted.chunks if submitted else 0)
+    _follow(turn, found, client, block, submitted.chunks if submitted else 0)
 
 
-def _follow(turn: Turn, client: Session, block: int, stored: int) -> None:
+def _follow(turn: Turn, found: Round, client: Session, block: int, stored: int, *, own: bool = False) -> None:
     row = blocks.get(turn.db, block)
     assert row is not None
-    client.blocks[block] = Followed(row.hub, stored)
+    found.followers.append((client, block, Followed(row.hub, stored), own))
     if row.state == BlockState.OPEN:
         hubs.set_active(turn, row.hub, active=True)

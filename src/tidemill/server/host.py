@@ -294,6 +294,10 @@ class Host:
     # ------------------------------------------------------------------------------------------------- after a turn
 
     def _report(self, turn: Turn, found: Round) -> None:
+        for client, block, followed, own in found.followers:
+            client.blocks[block] = followed
+            if own:
+                client.begun.add(block)
         for block in found.begun:
             self.desk.board.open(block, fresh=True)
         self.desk.board.take(turn)
