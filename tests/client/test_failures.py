@@ -8,7 +8,6 @@ import pytest
 from tests.client.worked import worked
 from tidemill.client.store import Store
 from tidemill.model.errors import RunFailedError
-from tidemill.model.states import BlockState
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +17,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def test_the_error_has_the_reports(failed: Store) -> None:
     with pytest.raises(RunFailedError) as caught:
-        failed.outcome(1, BlockState.ERROR)
+        failed.result(1)
     text = str(caught.value)
     assert text.startswith("sums: 3 of 7 runs failed, 1 skipped")
     assert text.count("✗ picky") == 3

@@ -12,7 +12,6 @@ from tidemill.client.garbage import Collected, collect_garbage, live_digests
 from tidemill.client.store import Store
 from tidemill.launchers.local import ALIVE
 from tidemill.model.errors import UsageError
-from tidemill.model.states import BlockState
 from tidemill.stores.state import overview
 
 DAY = 86400.0
@@ -40,7 +39,7 @@ def test_what_results_and_arguments_name_stays(done: Store) -> None:
     assert (found.objects, found.missing) == (0, 0)
     # the file, the directory's manifest and its file, the large argument
     assert found.live == 4
-    number, note, folder = done.outcome(1, BlockState.COMPLETE)
+    number, note, folder = done.result(1)
     assert number == 100_001
     assert note.read_text() == "7"
     assert (folder / "a.txt").read_text() == "a" * 7

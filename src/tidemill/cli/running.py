@@ -168,7 +168,7 @@ def _finish(store: Store, block: int, state: BlockState, *, json: bool) -> int:
     store.close()  # a new connection sees what the engine has just written
     if not json:
         try:
-            value = store.outcome(block, state)
+            value = store.result(block)
         except RunError as error:
             return output.complain(error, 1)
         if value is not None:

@@ -89,7 +89,7 @@ class Handle:
         if not self.wait(timeout):
             raise TimeoutError(f"{self.name} (block {self.block}) has not ended in {timeout:g} s")
         with self._open() as store:
-            return store.outcome(self.block, _state(store, self.block))
+            return store.result(self.block)
 
     def exception(self, timeout: float | None = None) -> RunError | None:
         """Why it has no result, waited for; None if it has one.

@@ -108,7 +108,7 @@ class Store:
             KeyboardInterrupt: Ctrl-C; everything finished so far is stored.
         """
         ended = following.execute(self, call, workers=workers, progress=progress, stop=stop)
-        return self.outcome(ended.block, ended.state)
+        return self.result(ended.block)
 
     def submit(self, call: Any, *, workers: int | None = None, stop: bool = False) -> handle.Handle:
         """Start executing a call and return a handle to wait on; it goes on when this program has ended.
@@ -125,18 +125,6 @@ class Store:
             WiringError: the workflow does not fit together.
         """
         return planning.plan(self, call)
-
-    def outcome(self, block: int, state: BlockState) -> Any:
-        """The result of an ended block. Failures that the workflow has dealt with (`on_error="run"`) do not count.
-
-        Raises:
-            RunFailedError, RunCancelledError: it has none.
-        """
-        if state is BlockState.CANCELLED:
-            raise RunCancelledError(f"block {block} was cancelled", hint=f"tidemill retry {block} runs it again")
-        if state is BlockState.ERROR and not handled.all_handled(self.db, block):
-            raise failures.error_of(self.db, self.url, block)
-        return self.reader.result(block)
 
     # ------------------------------------------------------------------------------------------------- questions
 
@@ -155,7 +143,7 @@ class Store:
 
     def result(self, id: str | int) -> Any:
         """What a workflow (`3`) or a run (`"3.117"`) returned, or the value of a datum (`"datum:45"`). Files come as
-        paths below the store, to be read only.
+        paths below the store, to be read only. Failures that a workflow has dealt with (`on_error="run"`) do not count.
 
         Raises:
             NotFoundError: there is no such thing.
@@ -166,10 +154,15 @@ class Store:
             return self.reader.outputs(find.find_run(self.db, what).id)
         if what.kind == "datum":
             return self.reader.datum(what.number)
-        state = BlockState(find.find_block(self.db, what.number).state)
+        block = what.number
+        state = find.find_block(self.db, block).state
         if state in (BlockState.OPEN, BlockState.CLOSING):
-            raise RunFailedError(f"block {what.number} has not ended", hint=f"tidemill resume {what.number}")
-        return self.outcome(what.number, state)
+            raise RunFailedError(f"block {block} has not ended", hint=f"tidemill resume {block}")
+        if state == BlockState.CANCELLED:
+            raise RunCancelledError(f"block {block} was cancelled", hint=f"tidemill retry {block} runs it again")
+        if state == BlockState.ERROR and not handled.all_handled(self.db, block):
+            raise failures.error_of(self.db, self.url, block)
+        return self.reader.result(block)
 
     def handle(self, block: int) -> handle.Handle:
         """A handle on a workflow that was submitted before, to wait on.

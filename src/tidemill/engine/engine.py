@@ -229,14 +229,6 @@ class Engine:
         """
         return self.doomed or self.unexpanded or self.unfolded or bool(self.sweeps)
 
-    @property
-    def may_have_work(self) -> bool:
-        """Whether workers have or will soon have something to do: runs stand ready, or there was never any run whose
-        result could be reused.
-        """
-        hubs, classes = self.hubs, self.classes
-        return self.ids.untouched("run") or any(n > 0 and hubs[classes[c].hub].active for c, n in self.ready.items())
-
     # ------------------------------------------------------------------------------------------------- what is derived
 
     def spec(self, db: Database, task: int) -> TaskSpec:

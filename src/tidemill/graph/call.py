@@ -25,8 +25,8 @@ class Call(Loose, Generic[R_co]):
         """Execute it durably and return the result; what is known already is reused.
 
         Args:
-            options: `store` (a directory or `postgresql://…`) and `objects` as for `tidemill.open`; `workers`, `progress`
-                and `stop` as for `Store.run`.
+            options: `store` (a directory or `postgresql://…`) and `objects` as for `tidemill.open`; `workers`,
+                `progress` and `stop` as for `Store.run`.
 
         Raises:
             WiringError: if the workflow does not fit together; nothing has been stored then.

@@ -21,6 +21,9 @@ from tidemill.server.sessions import Session
 from tidemill.server.slots import Slots
 from tidemill.workers.wire import Channel
 
+PARTS = 32
+"""Chunks taken in one transaction while there are no workers; while there are, it is one."""
+
 
 class Desk:
     """The clients of a host.
@@ -87,6 +90,20 @@ class Desk:
             self.lost(client)
             return
         self.watch_writes(client.channel, client)
+
+    def take_requests(self) -> list[tuple[Session, session.ToServer]]:
+        """What clients ask for, up to the next command: of submissions a slice, or more while there are no workers that
+        would wait for it.
+        """
+        taken: list[tuple[Session, session.ToServer]] = []
+        parts = 1 if self.slots.all else PARTS
+        while self.requests and not isinstance(self.requests[0][1], session.Command):
+            if isinstance(self.requests[0][1], session.Part):
+                if not parts:
+                    break
+                parts -= 1
+            taken.append(self.requests.popleft())
+        return taken
 
     def watch_writes(self, channel: Channel, data: object) -> None:
         """Be woken when a channel that has something to send can send again."""

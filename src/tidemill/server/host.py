@@ -34,8 +34,6 @@ PROGRESS_SECONDS = 0.1
 LIMITS_SECONDS = 0.5
 GRACE_SECONDS = 1.0
 """For idle workers to end, and for last messages to be taken."""
-PARTS = 32
-"""Chunks taken in one transaction while there are no workers; while there are, it is one."""
 SUBMITTING_DONE = 300
 """Outcomes taken in one transaction while submissions wait: its length is what everybody waits for."""
 _LIVE = (BlockState.OPEN, BlockState.CLOSING)
@@ -175,7 +173,7 @@ class Host:
             return
         dead, self._dead = self._dead, []
         found = Round(
-            self._take_outcomes(), [self.crew.ended(slot) for slot in dead], self._reads, self._take_requests()
+            self._take_outcomes(), [self.crew.ended(slot) for slot in dead], self._reads, self.desk.take_requests()
         )
         self._reads, self._claims = [], False
         for slot, outcomes in found.outcomes:
@@ -187,7 +185,7 @@ class Host:
         for path in found.paths:
             self.crew.learn_path(path)
         self.crew.replace(dead, self.desk.workers_wanted())
-        if self.engine.may_have_work:
+        if self.slots.needed(self.engine):
             self.crew.start(self.desk.workers_wanted())
         for client, now in found.leaving:
             self.desk.detach(client, now=now)
@@ -226,18 +224,6 @@ class Host:
                     break
         return taken
 
-    def _take_requests(self) -> list[tuple[Session, session.ToServer]]:
-        """Client messages: of submissions a slice, or more while there are no workers that would wait."""
-        taken: list[tuple[Session, session.ToServer]] = []
-        parts = 1 if self.slots.all else PARTS
-        while self.desk.requests and not isinstance(self.desk.requests[0][1], session.Command):
-            if isinstance(self.desk.requests[0][1], session.Part):
-                if not parts:
-                    break
-                parts -= 1
-            taken.append(self.desk.requests.popleft())
-        return taken
-
     def _decide(self, turn: Turn, found: Round) -> Turn:
         found.begin()
         if not self.engine.alone and not reclaim.registered(turn):
@@ -257,7 +243,7 @@ class Host:
         if found.requests:
             commands.take_all(self, turn, found)
             self._claim_all(turn, found)
-        found.answers += [(slot, self._answer(turn, read)) for slot, read in found.reads]
+        found.answers += [(slot, _answer(turn, read)) for slot, read in found.reads]
         return turn
 
     def _claim_all(self, turn: Turn, found: Round) -> None:
@@ -272,12 +258,6 @@ class Host:
                     found.grants.append((slot, taken))
                     for cls in {slot.held[c.run][0] for c in taken}:
                         slots.granted(cls)
-
-    def _answer(self, turn: Turn, read: Read) -> Answer:
-        try:
-            return Answer(read.number, gathers_read.members(turn.db, read.gather, read.first, read.count))
-        except TidemillError as error:
-            return Answer(read.number, [], str(error))
 
     def _send(self, found: Round) -> None:
         for slot, claimed in found.grants:
@@ -398,3 +378,10 @@ class Host:
 def _stands(turn: Turn, cls: int) -> bool:
     """Whether runs of a class stand ready."""
     return turn.engine.ready.get(cls, 0) > 0 or bool(turn.hot.get(cls))
+
+
+def _answer(turn: Turn, read: Read) -> Answer:
+    try:
+        return Answer(read.number, gathers_read.members(turn.db, read.gather, read.first, read.count))
+    except TidemillError as error:
+        return Answer(read.number, [], str(error))

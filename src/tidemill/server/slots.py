@@ -124,6 +124,16 @@ class Slots:
         """Seconds per run of a class; 0 where nothing is known."""
         return self._seconds.get(cls, 0.0)
 
+    @staticmethod
+    def needed(engine: Engine) -> bool:
+        """Whether workers have or will soon have something to do: runs stand ready, or there was never any run whose
+        result could be reused.
+        """
+        hubs, classes = engine.hubs, engine.classes
+        return engine.ids.untouched("run") or any(
+            n > 0 and hubs[classes[c].hub].active for c, n in engine.ready.items()
+        )
+
     # ------------------------------------------------------------------------------------------------- sharing
 
     def room(self, slot: Slot, cls: Class, waiting: int) -> int:
