@@ -3,13 +3,15 @@
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from tidemill.model.ids import run_id
 from tidemill.model.session import Failed, Progress, TaskProgress
 
 if TYPE_CHECKING:
+    from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
@@ -36,11 +38,13 @@ class _Rates:
     def __init__(self) -> None:
         self._at = time.monotonic()
         self._start = self._at
-        self._done = 0
+        self._done: int | None = None
         self._rate = 0.0
 
     def update(self, done: int) -> None:
         now = time.monotonic()
+        if self._done is None:  # what had ended before is no speed
+            self._at, self._done = now, done
         if now - self._at < 0.2:
             return
         fresh = (done - self._done) / (now - self._at)
@@ -168,39 +172,93 @@ class Live:
     def _table(self, message: Progress) -> "Table":
         from rich.table import Table
 
+        shown = _most_telling(message.tasks, max(1, min(MANY_TASKS, self._console.height - 5)))
+        rows = [_Line(row.name, row, _cells(row, self._rates[row.task])) for row in shown]
+        if len(message.tasks) > len(shown):
+            rows.append(_Line(f"… {len(message.tasks) - len(shown)} more", None, [""] * len(_COLUMNS)))
+        if len(message.tasks) > 1:
+            total = _sum(message.tasks)
+            rows.append(_Line("all", total, _cells(total, self._all, total=True)))
+        names = max([12, len(self._name), *(len(r.name) for r in rows)])
+        # what a terminal echoes for Ctrl-C must not wrap
+        columns, bar = _fitting(rows, self._console.width - 4 - names)
         table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
         table.add_column(self._name, no_wrap=True, min_width=12, header_style="bold")
-        table.add_column("", width=24)
-        columns = ("ended", "of", "reused", "running", "failed", "skipped", "rate", "left")
-        for name in columns:
-            table.add_column(name, justify="right", no_wrap=True)
-        shown = message.tasks[:MANY_TASKS]
-        for row in shown:
-            table.add_row(*self._row(row, self._rates[row.task]))
-        if len(message.tasks) > 1:
-            table.add_row(*self._row(_sum(message.tasks), self._all, name="all"), style="bold")
+        if bar >= _LEAST_BAR:
+            table.add_column("", width=bar)
+        for i, width in columns.items():
+            table.add_column(_COLUMNS[i], justify="right", no_wrap=True, min_width=width)
+        for row in rows:
+            cells = [_styled(_COLUMNS[i], row.cells[i]) for i in columns]
+            drawn = [_bar(row.counts, bar)] if bar >= _LEAST_BAR else []
+            table.add_row(row.name, *drawn, *cells, style="bold" if row.name == "all" else None)
         return table
 
-    def _row(self, row: TaskProgress, rates: _Rates, name: str = "") -> list[Any]:
-        from rich.progress_bar import ProgressBar
-        from rich.text import Text
 
-        done = ended(row)
-        bar = ProgressBar(max(1, row.total), done, width=24, finished_style="green" if not row.failed else "red")
-        failed = Text(f"{row.failed:,}", style="bold red") if row.failed else ""
-        over = done >= row.total
-        return [
-            name or row.name,
-            bar,
-            f"{done:,}",
-            f"{row.total:,}",
-            _number(row.reused),
-            _number(row.running),
-            failed,
-            _number(row.skipped + row.cancelled),
-            "" if over else rates.rate(),
-            duration(rates.elapsed) if over and name else rates.left(row.total - done),
-        ]
+_COLUMNS = ("ended", "of", "reused", "running", "failed", "skipped", "rate", "left")
+_RARE = ("reused", "failed", "skipped")
+"""Columns that are shown once there is something in them."""
+_SPARED = ("rate", "left", "running")
+"""Columns that are left out, in this order, where there is no room for them."""
+_BAR, _LEAST_BAR = 24, 6
+
+
+class _Line(NamedTuple):
+    name: str
+    counts: TaskProgress | None
+    cells: list[str]
+
+
+def _fitting(rows: list[_Line], room: int) -> tuple[dict[int, int], int]:
+    """The widths of the columns (by number) that are shown beside the names, and what is left for a bar."""
+    found = {
+        i: max([len(name), *(len(r.cells[i]) for r in rows)])
+        for i, name in enumerate(_COLUMNS)
+        if name not in _RARE or any(r.cells[i] for r in rows)
+    }
+    for name in _SPARED:
+        if sum(found.values()) + 2 * len(found) > room:
+            del found[_COLUMNS.index(name)]
+    return found, min(_BAR, room - sum(found.values()) - 2 * len(found) - 2)
+
+
+def _most_telling(rows: list[TaskProgress], most: int) -> list[TaskProgress]:
+    """At most so many, in order: rather those of which something is left to do."""
+    if len(rows) <= most:
+        return rows
+    order = sorted(range(len(rows)), key=lambda i: ended(rows[i]) >= rows[i].total)
+    return [rows[i] for i in sorted(order[:most])]
+
+
+def _cells(row: TaskProgress, rates: _Rates, *, total: bool = False) -> list[str]:
+    """What stands in the columns; behind a total that is over, how long it took."""
+    done = ended(row)
+    over = done >= row.total
+    return [
+        f"{done:,}",
+        f"{row.total:,}",
+        _number(row.reused),
+        _number(row.running),
+        _number(row.failed),
+        _number(row.skipped + row.cancelled),
+        "" if over else rates.rate(),
+        duration(rates.elapsed) if over and total else rates.left(row.total - done),
+    ]
+
+
+def _bar(row: TaskProgress | None, width: int) -> "ProgressBar | str":
+    from rich.progress_bar import ProgressBar
+
+    if row is None:
+        return ""
+    style = "green" if not row.failed else "red"
+    return ProgressBar(max(1, row.total), ended(row), width=width, finished_style=style)
+
+
+def _styled(column: str, cell: str) -> "Text":
+    from rich.text import Text
+
+    return Text(cell, style="bold red" if column == "failed" else "")
 
 
 def _number(n: int) -> str:

@@ -83,13 +83,21 @@ class Desk:
             return
         try:
             for frame in frames:
-                self.requests.append((client, session.decode_to_server(frame)))
+                self._ask(client, session.decode_to_server(frame))
         except msgspec.MsgspecError:
             text = "a message of this client was not understood: it is another version of Tidemill than the engine"
             client.tell(session.Reply(0, None, EngineLostError.code, text, "wait until the running engine has ended"))
             self.lost(client)
             return
         self.watch_writes(client.channel, client)
+
+    def _ask(self, client: Session, message: session.ToServer) -> None:
+        if isinstance(message, session.Detach):
+            # who leaves will hand in the rest when it comes back, and does not want to wait for it now
+            self.requests = deque(
+                (c, m) for c, m in self.requests if c is not client or not isinstance(m, (session.Part, session.Seal))
+            )
+        self.requests.append((client, message))
 
     def take_requests(self) -> list[tuple[Session, session.ToServer]]:
         """What clients ask for, up to the next command: of submissions a slice, or more while there are no workers that
