@@ -60,6 +60,17 @@ def test_ctrl_c_once_finishes_what_has_started(bench: Bench) -> None:
     assert bench.log().count("gated a") == 1
 
 
+def test_ctrl_c_does_not_wait_for_what_is_still_to_be_submitted(bench: Bench) -> None:
+    many = 200_000
+    program = bench.start("long_sweep", many)
+    wait_for(lambda: bool(bench.log()), "something to be executed")
+    program.ctrl_c()
+    assert program.ended() == 128 + signal.SIGINT
+    bench.quiet()
+    nothing_marked(bench)
+    assert bench.block().total < many // 2
+
+
 def test_ctrl_c_twice_stops_at_once(bench: Bench) -> None:
     gates = bench.gates(NAMES)
     program = bench.start("gates_after_quick", NAMES)

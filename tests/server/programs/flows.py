@@ -138,6 +138,11 @@ def number(i: int) -> Any:
 
 
 @tm.workflow
+def long_sweep(n: int) -> Any:
+    return quick(tm.sweep(range(n)))
+
+
+@tm.workflow
 def sizes(runs: list[Any]) -> Any:
     """Runs (name, seconds, cpus, priority)."""
     return [sized.options(cpus=cpus, priority=priority)(name, seconds) for name, seconds, cpus, priority in runs]
