@@ -1,7 +1,9 @@
 """The root package: what it offers, and that offering it costs nothing."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +79,29 @@ def test_questions_are_loaded_when_they_are_asked() -> None:
     found = modules_after("import tidemill as tm; tm.open('nowhere')")
     assert "tidemill.client.store" in found
     assert not {"tidemill.client.planning", "tidemill.client.details", "tidemill.provenance.why"} & found
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("flow(0.0).run()", "RunFailedError: flow: 1 of 1 runs failed"),
+        ("flow(1.0).submit(workers=0)", "UsageError: workers"),
+        ("flow('a').run()", "WiringError: 1 problem"),
+        ("half('a').run()", "WiringError: 1 problem"),
+        ("flow(1.0).run(store='ftp://x')", "ConfigError: not a store address"),
+        ("tm.open('nothing').result(1)", "NotFoundError"),
+    ],
+)
+def test_a_mistake_shows_the_users_frames_only(tmp_path: Path, call: str, message: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import tidemill as tm\n\n\n@tm.task\ndef half(x: float) -> float:\n    return 1 / x\n\n\n"
+        f"@tm.workflow\ndef flow(x: float):\n    return half(x)\n\n\n{call}\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    text = done.stderr.partition("Traceback")[2].partition("\n\n")[0]
+    assert message in text
+    places = re.findall(r'^  File "(.*)", line', text, re.MULTILINE)
+    assert places[0] == str(script)
+    assert len(places) == 2, "the script, and the door it went in by"

@@ -12,7 +12,7 @@ from tidemill.client.queries import BlockStatus
 from tidemill.client.submission import Submission
 from tidemill.graph.plan import build
 from tidemill.model import session
-from tidemill.model.errors import RunError
+from tidemill.model.errors import RunError, without_our_frames
 from tidemill.model.states import BlockState
 from tidemill.stores.state import blocks
 
@@ -79,6 +79,7 @@ class Handle:
             finally:
                 connection.close()
 
+    @without_our_frames
     def result(self, timeout: float | None = None) -> Any:
         """Its result, waited for.
 

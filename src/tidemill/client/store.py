@@ -14,7 +14,7 @@ from tidemill.client.connection import Connection
 from tidemill.client.later import Later
 from tidemill.client.results import Reader
 from tidemill.model import ids
-from tidemill.model.errors import ConfigError, NotFoundError, RunCancelledError, RunFailedError
+from tidemill.model.errors import ConfigError, NotFoundError, RunCancelledError, RunFailedError, without_our_frames
 from tidemill.model.states import BlockState
 from tidemill.provenance import find
 from tidemill.server.addresses import Place, place_of
@@ -93,6 +93,7 @@ class Store:
         """A connection to the process that serves this store, started if there is none."""
         return Connection(self.place, workers, import_path())
 
+    @without_our_frames
     def run(self, call: Any, *, workers: int | None = None, progress: bool | None = None, stop: bool = False) -> Any:
         """Execute a call durably and return its result.
 
@@ -110,6 +111,7 @@ class Store:
         ended = following.execute(self, call, workers=workers, progress=progress, stop=stop)
         return self.result(ended.block)
 
+    @without_our_frames
     def submit(self, call: Any, *, workers: int | None = None, stop: bool = False) -> handle.Handle:
         """Start executing a call and return a handle to wait on; it goes on when this program has ended.
 
@@ -118,6 +120,7 @@ class Store:
         """
         return handle.submit(self, call, workers=workers, stop=stop)
 
+    @without_our_frames
     def plan(self, call: Any) -> planning.PlanReport:
         """What running a call would do, task by task, and why. The store is only read.
 
@@ -141,6 +144,7 @@ class Store:
         what = ids.parse(id, "block")
         return details.show(self.db, self.place, what)
 
+    @without_our_frames
     def result(self, id: str | int) -> Any:
         """What a workflow (`3`) or a run (`"3.117"`) returned, or the value of a datum (`"datum:45"`). Files come as
         paths below the store, to be read only. Failures that a workflow has dealt with (`on_error="run"`) do not count.

@@ -6,7 +6,7 @@ from tidemill.graph.future import Loose, Pending
 from tidemill.graph.plan import Plan, build
 from tidemill.graph.problems import problem
 from tidemill.graph.runner import runner
-from tidemill.model.errors import ValueCodecError
+from tidemill.model.errors import ValueCodecError, without_our_frames
 from tidemill.model.values import Step, apply_path
 
 R_co = TypeVar("R_co", covariant=True)
@@ -21,6 +21,7 @@ class Call(Loose, Generic[R_co]):
 
     __slots__ = ()
 
+    @without_our_frames
     def run(self, **options: Any) -> R_co:
         """Execute it durably and return the result; what is known already is reused.
 
@@ -34,10 +35,12 @@ class Call(Loose, Generic[R_co]):
         """
         return runner("run").run(self, **options)  # type: ignore[no-any-return]
 
+    @without_our_frames
     def submit(self, **options: Any) -> Any:
         """Start executing it and return a handle to wait on."""
         return runner("submit").submit(self, **options)
 
+    @without_our_frames
     def plan(self, **options: Any) -> Any:
         """Say what would run and what would be reused, and why."""
         return runner("plan").plan(self, **options)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from tidemill.graph.check import UNKNOWN, tuple_length
 from tidemill.graph.index import Axis, Term, total
 from tidemill.graph.problems import place, problem
+from tidemill.model.errors import without_our_frames
 from tidemill.model.values import Step, apply_path
 
 Path = tuple[Step, ...]
@@ -163,12 +164,15 @@ class Pending:
             f"{self.what_()} is not known yet; pass it as an argument of its own, or in a list, tuple, dict, dataclass"
         )
 
+    @without_our_frames
     def run(self, **options: Any) -> Any:
         raise problem(self._nested("run"))
 
+    @without_our_frames
     def submit(self, **options: Any) -> Any:
         raise problem(self._nested("submit"))
 
+    @without_our_frames
     def plan(self, **options: Any) -> Any:
         raise problem(self._nested("plan"))
 

@@ -21,7 +21,12 @@ TidemillError
 └── EngineLostError       TM700  the engine process ended while it was needed
 """
 
-from typing import ClassVar
+import functools
+from collections.abc import Callable
+from typing import ClassVar, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class TidemillError(Exception):
@@ -138,3 +143,18 @@ class ValueCodecError(TidemillError, TypeError):
 
 class EngineLostError(TidemillError):
     code = "TM700"
+
+
+def without_our_frames(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorates what users call: an error of ours leaves it without our frames, so that a traceback ends where the
+    user's code called it.
+    """
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except TidemillError as error:
+            raise error.with_traceback(None) from error.__cause__
+
+    return called
