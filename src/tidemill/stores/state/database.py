@@ -73,13 +73,19 @@ class Statement:
 
 
 class Many:
-    """A statement that runs once per row of `columns` (name:type with type i, b, r or t)."""
+    """A statement that runs once per row of `columns` (name:type with type i, b, r or t).
 
-    __slots__ = ("postgres", "sqlite")
+    Attributes:
+        reals: which of the columns, from 0, are of type r.
+    """
+
+    __slots__ = ("postgres", "reals", "sqlite")
 
     def __init__(self, text: str, postgres: str, columns: str) -> None:
         names = [c.split(":")[0] for c in columns.split()]
-        arrays = ", ".join(f"?::{_TYPES[c.split(':')[1]]}[]" for c in columns.split())
+        types = [c.split(":")[1] for c in columns.split()]
+        self.reals = tuple(i for i, kind in enumerate(types) if kind == "r")
+        arrays = ", ".join(f"?::{_TYPES[kind]}[]" for kind in types)
         for position, name in enumerate(names, 1):
             text = text.replace("{" + name + "}", f"?{position}")
             postgres = postgres.replace("{" + name + "}", f"u.{name}")
@@ -89,6 +95,7 @@ class Many:
     def followed_by(self, tail: str) -> "Many":
         """The same statement with more text behind it."""
         found = object.__new__(Many)
+        found.reals = self.reals
         found.sqlite, found.postgres = self.sqlite + tail, self.postgres + tail
         return found
 
