@@ -1,0 +1,36 @@
+"""The conformance suite of state stores: what `stores.state` promises, tried on any implementation of `Database`.
+
+    class TestMyDatabase(StateStoreSuite):
+        @pytest.fixture(scope="class")
+        @classmethod
+        def make_store(cls, tmp_path_factory: pytest.TempPathFactory) -> MakeStore:
+            return lambda: partial(open_mine, str(tmp_path_factory.mktemp("store")))
+
+`make_store` finds a place for an empty store and returns what opens it: a function that can be pickled, takes
+`read_only` and gives a connection of its own at each call. The suite closes connections; what else there is to clear
+away, the fixture does after a `yield`. A database to which several engines write at the same time passes
+`SeveralWritersSuite` as well.
+"""
+
+from tidemill.testing.state_base import MakeStore, Opener
+from tidemill.testing.state_changes import ChangesSuite
+from tidemill.testing.state_schema import ReadOnlySuite, SchemaSuite
+from tidemill.testing.state_transactions import DurabilitySuite, SeveralConnectionsSuite, TransactionsSuite
+from tidemill.testing.state_transitions import TransitionsSuite
+from tidemill.testing.state_values import ListsSuite, ValuesSuite
+
+__all__ = ["MakeStore", "Opener", "StateStoreSuite"]
+
+
+class StateStoreSuite(
+    TransactionsSuite,
+    SeveralConnectionsSuite,
+    DurabilitySuite,
+    SchemaSuite,
+    ReadOnlySuite,
+    ValuesSuite,
+    ListsSuite,
+    TransitionsSuite,
+    ChangesSuite,
+):
+    """Everything: inherit from this and give the fixture `make_store`."""

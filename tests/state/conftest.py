@@ -1,0 +1,7 @@
+"""Failed assertions of the suite show their values."""
+
+import pytest
+
+PARTS = ("base", "changes", "child", "rows", "schema", "transactions", "transitions", "values")
+
+pytest.register_assert_rewrite("tidemill.testing.state", *[f"tidemill.testing.state_{part}" for part in PARTS])
