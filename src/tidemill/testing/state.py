@@ -14,6 +14,8 @@ away, the fixture does after a `yield`. A database to which several engines writ
 
 from tidemill.testing.state_base import MakeStore, Opener
 from tidemill.testing.state_changes import ChangesSuite
+from tidemill.testing.state_graph import BlocksSuite, DataSuite
+from tidemill.testing.state_nouns import ClassesSuite, LeasesSuite, MemoSuite, QueuesSuite, RecordsSuite
 from tidemill.testing.state_schema import ReadOnlySuite, SchemaSuite
 from tidemill.testing.state_transactions import DurabilitySuite, SeveralConnectionsSuite, TransactionsSuite
 from tidemill.testing.state_transitions import TransitionsSuite
@@ -32,5 +34,12 @@ class StateStoreSuite(
     ListsSuite,
     TransitionsSuite,
     ChangesSuite,
+    ClassesSuite,
+    LeasesSuite,
+    MemoSuite,
+    QueuesSuite,
+    RecordsSuite,
+    DataSuite,
+    BlocksSuite,
 ):
     """Everything: inherit from this and give the fixture `make_store`."""

@@ -11,10 +11,12 @@ import pickle
 import subprocess
 import sys
 from contextlib import closing
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tidemill.stores.state import events, memo, meta
-from tidemill.testing.state_base import Opener
+
+if TYPE_CHECKING:  # it imports pytest, for which a process to be killed need not wait
+    from tidemill.testing.state_base import Opener
 
 TOGETHER = 3
 """How many rows a transaction of `write` writes into each of two tables."""
@@ -25,7 +27,7 @@ def _say(word: object) -> None:
     sys.stdout.flush()
 
 
-def _open(opener: Opener) -> None:
+def _open(opener: "Opener") -> None:
     """Open the store and take a number."""
     with closing(opener()) as db:
         with db.transaction():
@@ -33,7 +35,7 @@ def _open(opener: Opener) -> None:
         _say(found)
 
 
-def _write(opener: Opener) -> None:
+def _write(opener: "Opener") -> None:
     """Commit transactions for ever; say of each that it is done."""
     with closing(opener()) as db:
         for number in itertools.count(1):
@@ -46,7 +48,7 @@ def _write(opener: Opener) -> None:
             _say(number)
 
 
-def _hold(opener: Opener) -> None:
+def _hold(opener: "Opener") -> None:
     """Begin a transaction, write, and never commit."""
     with closing(opener()) as db:
         db.begin()
@@ -62,7 +64,7 @@ ACTS = {"open": _open, "write": _write, "hold": _hold}
 class Child:
     """Such a process. It has been started and does nothing until `go`."""
 
-    def __init__(self, act: str, opener: Opener) -> None:
+    def __init__(self, act: str, opener: "Opener") -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tidemill.testing.state_child", act],
             stdin=subprocess.PIPE,
