@@ -7,7 +7,7 @@ import pytest
 
 from tidemill.stores.state.open import open_database
 from tidemill.testing.postgres import drop_database, fresh_database, fresh_schema
-from tidemill.testing.state import MakeStore, StateStoreSuite
+from tidemill.testing.state import MakeStore, SeveralWritersSuite, StateStoreSuite
 
 
 class TestSqlite(StateStoreSuite):
@@ -17,7 +17,7 @@ class TestSqlite(StateStoreSuite):
         return lambda: partial(open_database, str(tmp_path_factory.mktemp("state")), durable=False)
 
 
-class TestPostgres(StateStoreSuite):
+class TestPostgres(StateStoreSuite, SeveralWritersSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def make_store(cls, postgres_url: str) -> Iterator[MakeStore]:

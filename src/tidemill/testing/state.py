@@ -16,12 +16,14 @@ from tidemill.testing.state_base import MakeStore, Opener
 from tidemill.testing.state_changes import ChangesSuite
 from tidemill.testing.state_graph import BlocksSuite, DataSuite
 from tidemill.testing.state_nouns import ClassesSuite, LeasesSuite, MemoSuite, QueuesSuite, RecordsSuite
+from tidemill.testing.state_random import CountersSuite
 from tidemill.testing.state_schema import ReadOnlySuite, SchemaSuite
+from tidemill.testing.state_several import EnginesSuite, SeveralWritersSuite
 from tidemill.testing.state_transactions import DurabilitySuite, SeveralConnectionsSuite, TransactionsSuite
 from tidemill.testing.state_transitions import TransitionsSuite
 from tidemill.testing.state_values import ListsSuite, ValuesSuite
 
-__all__ = ["MakeStore", "Opener", "StateStoreSuite"]
+__all__ = ["MakeStore", "Opener", "SeveralWritersSuite", "StateStoreSuite"]
 
 
 class StateStoreSuite(
@@ -41,5 +43,7 @@ class StateStoreSuite(
     RecordsSuite,
     DataSuite,
     BlocksSuite,
+    EnginesSuite,
+    CountersSuite,
 ):
     """Everything: inherit from this and give the fixture `make_store`."""

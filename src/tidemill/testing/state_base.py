@@ -93,6 +93,11 @@ def refused(
         yield caught
 
 
+def throw(error: BaseException) -> None:
+    """Raise it."""
+    raise error
+
+
 def rows(db: Database, query: str, *params: object) -> list[Row]:
     """The rows of a query, for looking inside."""
     return db.rows(Statement(query), *params)

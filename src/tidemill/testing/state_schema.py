@@ -7,9 +7,9 @@ import pytest
 from tidemill.model.errors import NewerStoreError, NotFoundError, StoreError
 from tidemill.stores.state import blocks, classes, events, meta, schema, tasks
 from tidemill.stores.state.database import Database
-from tidemill.testing.state_base import Opener, StateSuite, refused, rows, together
+from tidemill.testing.state_base import Opener, StateSuite, refused, rows, throw, together
 from tidemill.testing.state_child import Child
-from tidemill.testing.state_transactions import Undo, contents, throw, write_everything
+from tidemill.testing.state_transactions import Undo, contents, write_everything
 
 COUNTERS = {"run", "datum", "block", "worker", "hub", "class", "memo", "shares"}
 PROCESSES, THREADS = 3, 5

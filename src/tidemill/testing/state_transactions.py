@@ -8,7 +8,7 @@ import pytest
 from tidemill.model.errors import StoreError
 from tidemill.stores.state import blocks, classes, data, edges, events, leases, memo, meta, queues, tasks
 from tidemill.stores.state.database import Database, insert
-from tidemill.testing.state_base import Opener, StateSuite, refused, rows, table, together
+from tidemill.testing.state_base import Opener, StateSuite, refused, rows, table, throw, together
 from tidemill.testing.state_child import TOGETHER, Child
 from tidemill.testing.state_rows import a_block, a_datum, a_run, a_worker, add_blocks, add_data, add_runs, add_worker
 
@@ -17,11 +17,6 @@ WRITERS, TURNS = 3, 12
 
 class Undo(BaseException):
     """Not even an ordinary exception."""
-
-
-def throw(error: BaseException) -> None:
-    """Raise it."""
-    raise error
 
 
 def write_everything(db: Database) -> None:

@@ -179,9 +179,16 @@ class ListsSuite(StateSuite):
         assert sorted(runs.hold(db, asked)) == [1, 3, 5, 59]
         assert sorted(r.id for r in runs.unhold(db, asked)) == [1, 3, 5, 59]
         assert runs.counts(db, 0, 100) == [(1, 0, 59)]
-        order = list(range(1, 60))
-        random.Random(2).shuffle(order)
-        assert [r.id for r in runs.for_claim(db, [*order, 77])] == order
+
+    @pytest.mark.parametrize("n", [5, 40, 300])
+    def test_runs_are_claimed_in_the_order_asked_for(self, db: Database, n: int) -> None:
+        """Also by a planner that knows how few there are."""
+        add_runs(db, [a_run(run) for run in range(1, n + 1)])
+        rows(db, "analyze run")
+        order = list(range(1, n + 1))
+        random.Random(n).shuffle(order)
+        for asked in (order, order[:3], list(range(n, 0, -1)), [n, n - 1]):
+            assert [r.id for r in runs.for_claim(db, [*asked, 9999])] == asked
 
     def test_very_many(self, store: Database) -> None:
         """In a store of its own, so that a planner without statistics is tried as well."""
