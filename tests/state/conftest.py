@@ -1,19 +1,11 @@
 """Failed assertions of the suite show their values."""
 
+from pathlib import Path
+
 import pytest
 
-PARTS = (
-    "base",
-    "changes",
-    "child",
-    "graph",
-    "nouns",
-    "rows",
-    "schema",
-    "several",
-    "transactions",
-    "transitions",
-    "values",
-)
+import tidemill.testing
 
-pytest.register_assert_rewrite("tidemill.testing.state", *[f"tidemill.testing.state_{part}" for part in PARTS])
+FOLDER = Path(tidemill.testing.__file__).parent
+
+pytest.register_assert_rewrite(*[f"tidemill.testing.{path.stem}" for path in FOLDER.glob("state*.py")])

@@ -16,6 +16,7 @@ from tidemill.testing.state_base import MakeStore, Opener
 from tidemill.testing.state_changes import ChangesSuite
 from tidemill.testing.state_graph import BlocksSuite, DataSuite
 from tidemill.testing.state_nouns import ClassesSuite, LeasesSuite, MemoSuite, QueuesSuite, RecordsSuite
+from tidemill.testing.state_questions import QuestionsSuite
 from tidemill.testing.state_random import CountersSuite
 from tidemill.testing.state_schema import ReadOnlySuite, SchemaSuite
 from tidemill.testing.state_several import EnginesSuite, SeveralWritersSuite
@@ -23,7 +24,11 @@ from tidemill.testing.state_transactions import DurabilitySuite, SeveralConnecti
 from tidemill.testing.state_transitions import TransitionsSuite
 from tidemill.testing.state_values import ListsSuite, ValuesSuite
 
-__all__ = ["MakeStore", "Opener", "SeveralWritersSuite", "StateStoreSuite"]
+__all__ = ["MakeStore", "Opener", "RandomSuite", "SeveralWritersSuite", "StateStoreSuite"]
+
+
+class RandomSuite(CountersSuite, QuestionsSuite):
+    """What is tried on random examples; `examples` says on how many."""
 
 
 class StateStoreSuite(
@@ -44,6 +49,6 @@ class StateStoreSuite(
     DataSuite,
     BlocksSuite,
     EnginesSuite,
-    CountersSuite,
+    RandomSuite,
 ):
     """Everything: inherit from this and give the fixture `make_store`."""

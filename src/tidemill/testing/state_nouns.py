@@ -5,11 +5,24 @@ generations.
 import math
 
 from tidemill.model.errors import StoreError
-from tidemill.stores.state import attempts, classes, events, leases, memo, meta, queues, runs, supersedes, tasks
+from tidemill.model.states import WorkerState
+from tidemill.stores.state import (
+    attempts,
+    classes,
+    events,
+    leases,
+    memo,
+    meta,
+    queues,
+    runs,
+    supersedes,
+    tasks,
+    workers,
+)
 from tidemill.stores.state.classes import Class, Hub
 from tidemill.stores.state.database import Database
 from tidemill.testing.state_base import StateSuite, refused, rows
-from tidemill.testing.state_rows import a_run, add_runs
+from tidemill.testing.state_rows import a_run, a_worker, add_runs, add_worker
 
 SHORTS = [0, 1, -1, 1 << 62, -(1 << 63), (1 << 63) - 1]
 
@@ -116,6 +129,23 @@ class LeasesSuite(StateSuite):
             assert runs.bump(db, [1], [fence], [0], [1]) == 1
             assert leases.give_back(db, [1], [fence]) == 0  # who had it comes too late
         assert runs.get(db, [1])[1] == a_run(1, attempt=3, losses=3)
+
+    def test_leases_last_as_long_as_who_has_them(self, db: Database) -> None:
+        for worker in (a_worker(1), a_worker(2, parent=1), a_worker(3, parent=1), a_worker(4)):
+            add_worker(db, worker)
+        add_runs(db, [a_run(n, attempt=n) for n in (1, 2, 3)])
+        leases.add(db, [1, 2, 3], [2, 3, 4], [2, 3, 4], [0.5] * 3)
+        assert workers.beat(db, 1, 5.0, 65.0)
+        assert [(w.id, w.deadline) for w in workers.engines(db)] == [(1, 65.0), (4, 2.0)]
+        mine = [w.id for w in workers.executors(db, [1])]
+        assert sorted(workers.set_state(db, [1, *mine], int(WorkerState.EXPIRED))) == [1, 2, 3]
+        assert not workers.beat(db, 1, 6.0, 66.0)  # it has been given up
+        held = leases.of_workers(db, mine)
+        assert held == [(1, 2, 2, 0.5), (2, 3, 3, 0.5)]
+        ids, fences = [row[0] for row in held], [row[1] for row in held]
+        assert leases.give_back(db, ids, fences) == runs.bump(db, ids, fences, [0, 0], [1, 1]) == 2
+        assert [r.attempt + 1 for r in runs.for_claim(db, [1, 2])] == [3, 4]
+        assert leases.every(db) == [(3, 4, 4, 0.5)]
 
 
 class MemoSuite(StateSuite):

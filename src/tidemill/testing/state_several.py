@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from random import Random
 
-from tidemill.stores.state import blocks, classes, data, edges, gathers, leases, meta, queues, runs
+from tidemill.stores.state import blocks, classes, data, edges, events, gathers, leases, meta, queues, runs
 from tidemill.stores.state.classes import Class
 from tidemill.stores.state.database import ContentionError, Database
 from tidemill.testing.state_base import Opener, StateSuite, rows, throw, together
@@ -76,6 +76,38 @@ class EnginesSuite(StateSuite):
         store.rollback()
         with closing(opener()) as other:
             assert claim(other, 1, 10) == ids
+
+    def test_a_lease_is_given_back_once(self, store: Database, opener: Opener) -> None:
+        ids = stand(store, 12)
+        claim(store, 1, 12)
+
+        def work(db: Database) -> list[int]:
+            won = []
+            for run in ids:
+                with db.transaction():
+                    if leases.give_back(db, [run], [1]):
+                        won += [run] * runs.complete(db, [run], [1], [b"k" * 32], [0])
+            return won
+
+        found = engines(opener, *[work] * ENGINES)
+        assert sorted(run for one in found for run in one) == ids
+        assert leases.number(store) == 0
+
+    def test_no_event_is_lost(self, store: Database, opener: Opener) -> None:
+        def act(engine: int) -> Engine:
+            def work(db: Database) -> list[int]:
+                for n in range(8):
+                    with db.transaction():
+                        events.add(db, 0.0, engine, n, b"")
+                return []
+
+            return work
+
+        engines(opener, *[act(engine) for engine in range(ENGINES)])
+        found = events.after(store, 0)
+        assert len({row[0] for row in found}) == 8 * ENGINES
+        for engine in range(ENGINES):
+            assert [row[3] for row in found if row[2] == engine] == list(range(8))
 
     def test_what_is_owed_is_given_to_one(self, store: Database, opener: Opener) -> None:
         ids = list(range(1, RUNS + 1))
