@@ -1,5 +1,7 @@
 """Data and blocks of a state store: what belongs to them beside their rows, and what is asked of the graph."""
 
+from itertools import product
+
 from tidemill.model import delta
 from tidemill.model.errors import StoreError
 from tidemill.stores.state import blocks, data, edges, gathers, runs
@@ -219,6 +221,17 @@ class BlocksSuite(StateSuite):
         found = blocks.delta(db, 1)
         assert found is not None
         assert blocks.result_of(found, 100) == (b"template", [3, 100, 104])
+
+    def test_members_are_found_from_end_to_end(self, db: Database) -> None:
+        """Every member of stretches of every length, and none of their neighbours."""
+        members: dict[int, list[int]] = {}
+        for gather, (n, step) in enumerate(product((1, 2, 3, 4, 5, 8, 9, 16, 17), (1, 2, 3, 7)), 10_000):
+            members[gather] = list(range(500, 500 + n * step, step))
+            add_gather(db, gather, [(500, n, step)])
+        around = list(range(490, 640))
+        expected = sorted((gather, 0, datum) for gather, own in members.items() for datum in own)
+        assert sorted(gathers.hits(db, around, gathers.levels(db))) == expected
+        assert sorted(gathers.containing(db, around)) == expected
 
     def test_collections(self, db: Database) -> None:
         one = add_gather(db, 50, [(1, 4, 1), (10, 3, 5)], tolerate=1)

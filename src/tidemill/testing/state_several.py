@@ -241,12 +241,12 @@ class SeveralWritersSuite(StateSuite):
 
     def test_rows_are_locked_in_one_order(self, store: Database, opener: Opener) -> None:
         """So nobody ever has to be told that he stood in another's way."""
-        ids = list(range(1, 31))
+        ids, lists = list(range(1, 31)), list(range(201, 211))
         with store.transaction():
             add_runs(store, [a_run(n, pending=1 << 30) for n in reversed(ids)])
             for run in ids:
                 edges.add(store, [run] * 5, list(range(5)), [100 + (run * k) % 31 for k in (1, 2, 3, 5, 7)])
-            for gather in (201, 202, 203):
+            for gather in reversed(lists):
                 add_gather(store, gather, [(1, 30, 1)])
 
         def act(seed: int) -> Engine:
@@ -261,7 +261,7 @@ class SeveralWritersSuite(StateSuite):
                     with db.transaction():
                         runs.release(db, draw.sample(range(100, 131), 8))
                     with db.transaction():
-                        chosen = draw.sample([201, 202, 203], 2)
+                        chosen = draw.sample(lists, 6)
                         gathers.lock(db, chosen)
                         for gather in chosen:
                             gathers.tell(db, gather, 0, 1, 0)

@@ -177,7 +177,9 @@ class SeveralConnectionsSuite(StateSuite):
                 found = []
                 for _ in range(TURNS):
                     with db.transaction():
+                        before = meta.read(db)["datum"]  # who reads first must have waited already
                         found += [meta.take(db, "datum", 2), meta.take(db, "datum", 3) + 1]
+                        assert found[-2] > before
                 return found
 
         found = together(*[write] * WRITERS)
@@ -192,6 +194,7 @@ class SeveralConnectionsSuite(StateSuite):
             with closing(opener()) as db:
                 began.set()
                 with db.transaction():
+                    assert meta.read(db)["run"] in (0, 10)
                     return meta.take(db, "run", 1)
 
         def first() -> int:
