@@ -9,7 +9,7 @@
 `make_store` finds a place for an empty store and returns what opens it: a function that can be pickled, takes
 `read_only` and gives a connection of its own at each call. The suite closes connections; what else there is to clear
 away, the fixture does after a `yield`. A database to which several engines write at the same time passes
-`SeveralWritersSuite` as well.
+`SeveralWritersSuite` as well. `examples` says how many random histories and graphs are tried.
 """
 
 from tidemill.testing.state_base import MakeStore, Opener
