@@ -8,7 +8,6 @@ import pytest
 from tidemill.testing.engine import EngineDriver
 from tidemill.testing.graphs import Task
 from tidemill.testing.invariants import check_invariants
-from tidemill.testing.postgres import drop_database, fresh_database
 
 DATABASES = ["sqlite", "postgres"]
 
@@ -19,14 +18,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return str(tmp_path)
     return str(request.getfixturevalue("postgres_database"))
-
-
-@pytest.fixture(scope="module")
-def module_database(postgres_url: str) -> Iterator[str]:
-    """A PostgreSQL database for all tests of a module."""
-    url = fresh_database(postgres_url)
-    yield url
-    drop_database(url)
 
 
 Drive = Callable[..., EngineDriver]

@@ -140,6 +140,17 @@ def fresh_database(server: str, template: str = "template1") -> str:
     return urlsplit(server)._replace(path=f"/{name}").geturl()
 
 
+def fresh_schema(url: str) -> str:
+    """Create an empty schema in a database and return a URL whose connections work in it; takes some 2 ms.
+
+    Raises:
+        MissingExtraError: if psycopg is not installed.
+    """
+    name = f"test_{secrets.token_hex(6)}"
+    _execute(url, "create schema {}", name)
+    return urlsplit(url)._replace(query=f"options=-csearch_path%3D{name}").geturl()
+
+
 def drop_database(url: str) -> None:
     """Remove the database at `url`, closing whatever connections it has."""
     parts = urlsplit(url)

@@ -24,8 +24,9 @@ _STANDING = Statement("select c.id from class c where exists (select 1 from read
 _TAKE_PREFIX = Statement("delete from ready where class = ? and run <= ?")
 _TAKE = Statement(
     "select run from ready where class = ? order by run limit ?",
-    "delete from ready r using (select class, run from ready where class = ? order by run limit ? {skip_locked}) x "
-    "where r.class = x.class and r.run = x.run returning r.run",
+    # materialized: the inner side of a join would be evaluated again for each row, and take others each time
+    "with x as materialized (select class, run from ready where class = ? order by run limit ? {skip_locked}) "
+    "delete from ready r using x where r.class = x.class and r.run = x.run returning r.run",
 )
 _DROP = delete("ready", "class = {class} and run = {run}", "class:i run:i")
 _ACTION = insert("action", "run:i class:i", ignore=True)

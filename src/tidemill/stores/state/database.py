@@ -73,13 +73,19 @@ class Statement:
 
 
 class Many:
-    """A statement that runs once per row of `columns` (name:type with type i, b, r or t)."""
+    """A statement that runs once per row of `columns` (name:type with type i, b, r or t).
 
-    __slots__ = ("postgres", "sqlite")
+    Attributes:
+        reals: which of the columns, from 0, are of type r.
+    """
+
+    __slots__ = ("postgres", "reals", "sqlite")
 
     def __init__(self, text: str, postgres: str, columns: str) -> None:
         names = [c.split(":")[0] for c in columns.split()]
-        arrays = ", ".join(f"?::{_TYPES[c.split(':')[1]]}[]" for c in columns.split())
+        types = [c.split(":")[1] for c in columns.split()]
+        self.reals = tuple(i for i, kind in enumerate(types) if kind == "r")
+        arrays = ", ".join(f"?::{_TYPES[kind]}[]" for kind in types)
         for position, name in enumerate(names, 1):
             text = text.replace("{" + name + "}", f"?{position}")
             postgres = postgres.replace("{" + name + "}", f"u.{name}")
@@ -89,6 +95,7 @@ class Many:
     def followed_by(self, tail: str) -> "Many":
         """The same statement with more text behind it."""
         found = object.__new__(Many)
+        found.reals = self.reals
         found.sqlite, found.postgres = self.sqlite + tail, self.postgres + tail
         return found
 
@@ -133,7 +140,12 @@ _NOW = Statement(
 
 
 class Database(ABC):
-    """A connection with one transaction at a time. Not thread-safe: one thread owns it."""
+    """A connection with one transaction at a time. Not thread-safe: one thread owns it.
+
+    Integers have 64 bits, texts are Unicode without NUL, floats are finite or infinite; what a database cannot hold it
+    refuses with a `StoreError`, and changes nothing silently. After an error the transaction has to be rolled back.
+    `tidemill.testing.state` has the suite that an implementation must pass.
+    """
 
     dialect: Dialect
     url: str
@@ -148,20 +160,35 @@ class Database(ABC):
 
     @abstractmethod
     def many(self, statement: Many, *columns: Column) -> int:
-        """Execute once per row of equally long columns; the number of rows touched in all."""
+        """Execute once per row of columns; the number of rows touched in all.
+
+        Raises:
+            ValueError: the columns are not equally long.
+        """
 
     @abstractmethod
     def ids(self, values: Iterable[int]) -> object:
         """A list of integers as a parameter for `{ids}`."""
 
     @abstractmethod
-    def begin(self, *, write: bool = True) -> None: ...
+    def begin(self, *, write: bool = True) -> None:
+        """Begin a transaction. One that may write waits here until it can.
+
+        Raises:
+            StoreError: there is one already.
+        """
 
     @abstractmethod
-    def commit(self) -> None: ...
+    def commit(self) -> None:
+        """End the transaction so that what it wrote stays, whatever happens from now on.
+
+        Raises:
+            StoreError: nothing of it stays.
+        """
 
     @abstractmethod
-    def rollback(self) -> None: ...
+    def rollback(self) -> None:
+        """End the transaction so that nothing of it stays; without one, do nothing."""
 
     @abstractmethod
     def script(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tidemill.model.errors import ConfigError
+from tidemill.model.errors import ConfigError, NotFoundError
 from tidemill.stores.state import schema
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.postgres import PostgresDatabase, without_password
@@ -40,11 +40,13 @@ def open_database(url: str, *, read_only: bool = False, durable: bool = True) ->
     else:
         db = SqliteDatabase(Path(url.removeprefix("file://")) / FILE, read_only=read_only, durable=durable)
     try:
-        if read_only:
-            schema.check(db)
-        else:
+        if not read_only:
             schema.migrate(db)
+        found = schema.check(db)
     except BaseException:
         db.close()
         raise
+    if not found:
+        db.close()
+        raise NotFoundError(f"there is no store in {db.url}", hint="run a workflow with this store first")
     return db

@@ -9,6 +9,7 @@ from tidemill.model.errors import (
     StoreError,
     StoreFullError,
     TidemillError,
+    UsageError,
 )
 from tidemill.stores.state.database import Column, ContentionError, Database, Many, Row, Statement
 
@@ -20,6 +21,8 @@ IDLE_MS = 30_000
 """An engine that is stopped inside a transaction holds up all others; after so long the server ends its session."""
 _CONTENTION = ("40001", "40P01", "55P03")
 """SQL states of transactions that met another one and may simply be tried again."""
+_UNFIT = ("", "22003", "22021", "22P05")
+"""SQL states of values that a column cannot hold; without one where psycopg itself sees it."""
 
 
 class PostgresDatabase(Database):
@@ -48,8 +51,9 @@ class PostgresDatabase(Database):
             raise StoreError(f"the PostgreSQL store {self.url} cannot be reached: {str(error).strip()}") from error
         except psycopg.ProgrammingError as error:
             raise ConfigError(f"not a PostgreSQL address: {self.url} ({str(error).strip()})") from error
-        self._connection.read_only = read_only
-        if not read_only:
+        if read_only:
+            self._connection.execute("set default_transaction_read_only = on")
+        else:
             self._connection.execute(f"set idle_in_transaction_session_timeout = {IDLE_MS}")
         # compiling costs the small recursive queries ten times what they take
         self._connection.execute("set jit = off")
@@ -64,16 +68,27 @@ class PostgresDatabase(Database):
         return self._execute(statement.postgres, params).rowcount
 
     def many(self, statement: Many, *columns: Column) -> int:
-        return self._execute(statement.postgres, [c if isinstance(c, list) else list(c) for c in columns]).rowcount
+        if len({len(c) for c in columns}) > 1:  # the server would fill the shorter ones up with nulls
+            raise UsageError(f"columns of unequal lengths: {[len(c) for c in columns]}")
+        if not columns or not columns[0]:
+            return 0
+        arrays = [c if isinstance(c, list) else list(c) for c in columns]
+        for position in statement.reals:  # an array is of one type, so no integers among the floats
+            arrays[position] = [None if v is None else float(v) for v in arrays[position]]
+        return self._execute(statement.postgres, arrays).rowcount
 
     def ids(self, values: Iterable[int]) -> object:
         return values if isinstance(values, list) else list(values)
 
     def begin(self, *, write: bool = True) -> None:
+        if self._connection.pgconn.transaction_status == self._psycopg.pq.TransactionStatus.INTRANS:
+            # the server would only warn, and the inner commit would be that of the outer one
+            raise StoreError(f"a transaction is open already in the store {self.url}")
         self._execute("begin", ())
 
     def commit(self) -> None:
-        self._execute("commit", ())
+        if self._execute("commit", ()).statusmessage == "ROLLBACK":
+            raise StoreError(f"a statement of the transaction had failed, so nothing of it is in the store {self.url}")
 
     def rollback(self) -> None:
         if not self._connection.closed:
@@ -102,12 +117,14 @@ class PostgresDatabase(Database):
     def _execute(self, text: str, params: Any) -> "psycopg.Cursor[Row]":
         try:
             return self._cursor.execute(text, params)
-        except self._psycopg.Error as error:
+        except (self._psycopg.Error, UnicodeEncodeError) as error:
             raise self._explain(error) from error
 
-    def _explain(self, error: "psycopg.Error") -> TidemillError:
-        state = error.sqlstate or ""
+    def _explain(self, error: "psycopg.Error | UnicodeEncodeError") -> TidemillError:
+        state = getattr(error, "sqlstate", None) or ""
         text = str(error).strip()
+        if state in _UNFIT and isinstance(error, (UnicodeEncodeError, self._psycopg.DataError)):
+            return StoreError(f"the store {self.url} cannot hold a value: {text}")
         if state in _CONTENTION:
             return ContentionError(
                 f"another engine was at the same rows of {self.url}: {text}; try the transaction again"
@@ -116,9 +133,9 @@ class PostgresDatabase(Database):
             return StoreFullError(f"the PostgreSQL store {self.url} is out of resources: {text}")
         if state in ("25006", "42501"):
             return StoreFullError(f"the PostgreSQL store {self.url} cannot be written: {text}")
-        if not state or state.startswith(("08", "57P")):
+        if state.startswith(("08", "57P")) or (not state and isinstance(error, self._psycopg.OperationalError)):
             return StoreError(f"the connection to {self.url} was lost: {text}; run the same command again to continue")
-        return StoreError(f"{text} ({state}) in the store {self.url}")
+        return StoreError(f"{text} ({state or type(error).__name__}) in the store {self.url}")
 
 
 def without_password(url: str) -> str:

@@ -15,8 +15,9 @@ _WAITING = Statement("select t.id from timer t where t.at = 0 and t.kind = ? and
 _CANCEL = Statement("delete from timer where kind = ? and id in (select value from {ids})")
 _DOOM = insert("doom", "datum:i state:i cause:i", ignore=True)
 _DOOMED = Statement(
-    "delete from doom where datum in (select datum from doom order by datum limit ? {skip_locked}) "
-    "returning datum, state, cause"
+    # materialized: the inner side of a join would be evaluated again for each row, and take others each time
+    "with x as materialized (select datum from doom order by datum limit ? {skip_locked}) "
+    "delete from doom where datum in (select datum from x) returning datum, state, cause"
 )
 _UNDOOM = Statement("delete from doom where datum in (select value from {ids}) returning datum")
 _AMONG = Statement("select d.datum from {ids} {join} doom d on d.datum = j.value")

@@ -55,7 +55,10 @@ _RELEASE = Statement(
 )
 _FOR_CLAIM = Statement(
     "select r.id, r.task, r.block, r.class, r.out, r.attempt, r.tries, r.losses, r.flags, r.key, r.args "
-    "from {ids} {join} run r on r.id = j.value where r.state = 0 and r.pending <= 0"
+    "from {ids} {join} run r on r.id = j.value where r.state = 0 and r.pending <= 0",
+    "select r.id, r.task, r.block, r.class, r.out, r.attempt, r.tries, r.losses, r.flags, r.key, r.args "
+    "from unnest(?::bigint[]) with ordinality j(value, n) join run r on r.id = j.value "
+    "where r.state = 0 and r.pending <= 0 order by j.n",
 )
 _GET = Statement(
     "select r.id, r.task, r.block, r.class, r.state, r.pending, r.attempt, r.tries, r.losses, r.flags, r.cause, "

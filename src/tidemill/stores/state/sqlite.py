@@ -1,6 +1,7 @@
 """The state store on SQLite: WAL, `synchronous=FULL`, short `BEGIN IMMEDIATE` transactions, one writer."""
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
@@ -15,6 +16,11 @@ _json = msgspec.json.Encoder().encode
 PAGE = 4096
 CACHE_KB = 65536
 CHECKPOINT_PAGES = 20000
+BUSY_S = 60.0
+"""How long to wait for another process that writes."""
+
+_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError)
+"""What the driver raises; the last two for a number beyond 64 bits and for half a character."""
 
 _EXPLANATIONS: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
     (
@@ -60,7 +66,7 @@ class SqliteDatabase(Database):
                 f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}",
                 uri=True,
                 isolation_level=None,
-                timeout=60,
+                timeout=BUSY_S,
                 cached_statements=512,
                 check_same_thread=False,
             )
@@ -73,28 +79,43 @@ class SqliteDatabase(Database):
     def _pragmas(self, read_only: bool, durable: bool) -> None:
         if not read_only:
             self._execute(f"pragma page_size = {PAGE}")
-            self._execute("pragma journal_mode = wal")
+            self._write_ahead()
             self._execute(f"pragma synchronous = {'full' if durable else 'normal'}")
             self._execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         self._execute(f"pragma cache_size = -{CACHE_KB}")
         self._execute("pragma temp_store = memory")
 
+    def _write_ahead(self) -> None:
+        """Turn a new file to WAL. SQLite does not wait with this for somebody who is doing the same, but a transaction
+        does: after it, the file is as he left it.
+        """
+        end = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._execute("pragma journal_mode = wal")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > end:
+                    raise
+            self._execute("begin immediate")
+            self._execute("rollback")
+
     def rows(self, statement: Statement, *params: object) -> list[Row]:
         try:
             return self._execute(statement.sqlite, params).fetchall()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._explain(error) from error
 
     def run(self, statement: Statement, *params: object) -> int:
         try:
             return self._execute(statement.sqlite, params).rowcount
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._explain(error) from error
 
     def many(self, statement: Many, *columns: Column) -> int:
         try:
             return self._executemany(statement.sqlite, zip(*columns, strict=True)).rowcount
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._explain(error) from error
 
     def ids(self, values: Iterable[int]) -> object:
@@ -130,7 +151,9 @@ class SqliteDatabase(Database):
     def close(self) -> None:
         self._connection.close()
 
-    def _explain(self, error: sqlite3.Error) -> StoreError:
+    def _explain(self, error: Exception) -> StoreError:
+        if not isinstance(error, sqlite3.Error):
+            return StoreError(f"the store {self.url} cannot hold a value: {error}")
         code = getattr(error, "sqlite_errorname", "") or ""
         for prefixes, kind, text in _EXPLANATIONS:
             if code.startswith(prefixes):
