@@ -87,6 +87,8 @@ def test_claims_and_completions_race(postgres_database: str, seed: int, engines:
 
     def lead(d: EngineDriver) -> None:
         submitted.extend(submit_all(d, world, 12))
+        while not any(x.log for x in crowd.drivers[1:]) and not crowd.stop.wait(0.001):
+            pass  # the others have begun before it takes part
         while any(d.block(b).state < 2 for b, _ in submitted):
             d.step()
 

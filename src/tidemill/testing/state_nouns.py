@@ -22,7 +22,7 @@ from tidemill.stores.state import (
 from tidemill.stores.state.classes import Class, Hub
 from tidemill.stores.state.database import Database
 from tidemill.testing.state_base import StateSuite, refused, rows
-from tidemill.testing.state_rows import a_run, a_worker, add_runs, add_worker
+from tidemill.testing.state_rows import DIGEST, a_datum, a_run, a_worker, add_data, add_runs, add_worker
 
 SHORTS = [0, 1, -1, 1 << 62, -(1 << 63), (1 << 63) - 1]
 
@@ -165,8 +165,12 @@ class MemoSuite(StateSuite):
         assert memo.short(b"\xff" * 32) == -1
         add_runs(db, [a_run(n, key=key, state=3, out=100 + n, flags=n) for n, key in enumerate(keys, 1)])
         memo.add(db, [memo.short(key) for key in keys], [1, 2, 3])
+        add_data(db, [a_datum(101, size=7), a_datum(102, src=101, value=None), a_datum(9)])
         found = [run for _, run in memo.find(db, [memo.short(keys[0])])]
-        assert sorted(memo.sources(db, found)) == [(n, keys[n - 1], 100 + n, 3, n, 1, 1) for n in (1, 2, 3)]
+        outputs = {1: (2, 1, 7, None, DIGEST), 2: (2, 1, 1, 101, DIGEST), 3: (None,) * 5}
+        expected = [(n, keys[n - 1], 100 + n, 3, n, 1, *outputs[n]) for n in (1, 2, 3)]
+        assert sorted(memo.sources(db, found)) == expected
+        assert sorted(memo.sources_by_key(db, [memo.short(keys[0]), 17])) == expected
 
     def test_who_waits_for_an_equal_run(self, db: Database) -> None:
         for cls, hub in ((1, 5), (2, 6)):
