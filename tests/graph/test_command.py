@@ -121,3 +121,21 @@ def test_calls_are_checked() -> None:
     with pytest.raises(WiringError) as caught:
         wrong().plan_graph()
     assert [text for _, text in caught.value.problems] == ["count(): 'k' is annotated int, but gets str 'three'"]
+
+
+def test_outputs_may_be_named_after_inputs() -> None:
+    task = tm.command("touch {o}", inputs={"s": str, "n": int}, outputs={"o": "{s}-{n}.{{x}}"})
+    assert task.spec.command is not None
+    assert task.spec.command.outputs == {"o": "{s}-{n}.{{x}}"}
+    with pytest.raises(WiringError) as caught:
+        tm.command(
+            "touch {a} {b} {c}",
+            inputs={"f": tm.File, "l": list[str]},
+            outputs={"a": "{q}.txt", "b": "{f}", "c": "{l}.{", "d": "{l}"},
+        )
+    assert [text for _, text in caught.value.problems] == [
+        "command: {q} in the path '{q}.txt' is no input; there are f, l",
+        "command: {f} in the path '{f}' must be a text or a number",
+        "command: the path '{l}.{' cannot be read (Single '{' encountered in format string); write {{ and }} for braces",
+        "command: {l} in the path '{l}' must be a text or a number",
+    ]

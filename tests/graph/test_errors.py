@@ -40,6 +40,11 @@ def read(path: Path) -> str:
 
 
 @tm.task
+def copied(path: Path) -> Path:
+    return path
+
+
+@tm.task
 def same(value: Any) -> Any:
     return value
 
@@ -340,6 +345,27 @@ def test_what_contains_itself() -> None:
     assert "contains itself" in problems_of(lambda: same(value))[0][1]
 
 
+def test_what_is_certainly_of_another_kind() -> None:
+    def wrong() -> Any:
+        energy(None, 1)
+        read(3)
+        read(tm.sweep([1, 2]))
+        energy("Cu", copied(__file__))
+        read(None)
+        energy("Cu", 1)[0]  # type: ignore[index]
+        energy("Cu", tm.sweep([1.0]))[1:]  # type: ignore[index]
+
+    assert [text for _, text in problems_of(wrong)] == [
+        "energy(): 'symbol' is annotated str, but gets None",
+        "read(): 'path' is annotated pathlib.Path, but gets int 3",
+        "read(): 'path' is annotated pathlib.Path, but gets int values",
+        "energy(): 'a' is annotated float, but gets the result of copied, which is annotated pathlib.Path",
+        "read(): 'path' is annotated pathlib.Path, but gets None",
+        "the result of energy is annotated float, so it cannot be indexed with 0",
+        "a result of energy is annotated float, so it cannot be indexed with (1, None, None)",
+    ]
+
+
 def test_no_false_alarms() -> None:
     @tm.task
     def loose(a: "Undefined", b: list["Undefined"], c: np.ndarray, d: float | str, e: float = None) -> bool:  # type: ignore[name-defined,assignment]  # noqa: F821, RUF013
@@ -348,6 +374,8 @@ def test_no_false_alarms() -> None:
     @tm.task
     def options(flag: bool, items: tuple[int, ...], number: complex) -> None: ...
 
+    here = __file__
+
     def fine() -> Any:
         loose(1, [2], [1.0], "x")
         loose("x", (3,), 4.0, 5, None)
@@ -355,7 +383,10 @@ def test_no_false_alarms() -> None:
         options(loose(1, [], 0, ""), {1}, 2.5)
         total((1, 2))
         energy("Cu", True)
-        energy(None, 1)
+        read(here)
+        read(Path(here))
+        read(copied(here))
+        energy(copied(here).name, 1)
 
     tm.build(tm.workflow(fine)())
 

@@ -10,13 +10,13 @@ import tidemill.graph as tm
 from tests.graph.reading import members, result
 from tidemill.graph import context
 from tidemill.graph.growth import Growing, grow
-from tidemill.graph.literals import PlanKeeper
+from tidemill.graph.literals import PlanKeeper, longer
 from tidemill.model import delta
 from tidemill.model.delta import Growth
 from tidemill.model.digest import digest
 from tidemill.model.errors import RunFailedError, UsageError, WiringError
 from tidemill.model.spec import decode_spec
-from tidemill.model.values import Input, Ref, decode
+from tidemill.model.values import Input, Ref, decode, encode
 from tidemill.testing.interpreter import Interpreter
 
 
@@ -67,6 +67,24 @@ def runs(growth: Growth) -> list[tuple[str, Any]]:
         for c in growth.chunks
         for i, args in enumerate(c.args)
     ]
+
+
+def test_what_a_repeated_run_grows_are_its_own_draws(growing: Growing) -> None:
+    first = grown(growing, add(add(1, 2), tm.sweep(range(20))))
+    third = grow(add(add(1, 2), tm.sweep(range(20))), growing, add.spec, [3])
+    both = grow(tm.repeat(3)(add)(1, 2), growing, add.spec, [3])
+    assert third is not None
+    assert both is not None
+    assert runs(third) == [(name, [*args, 3]) for name, args in runs(first)]
+    assert runs(both) == [("add", [1, 2, 3]), ("add", [1, 2, 1, 3]), ("add", [1, 2, 2, 3])]
+    chunks = [c for g in (first, third, both) for c in g.chunks]
+    keys = {c.keys[i : i + 32] for c in chunks for i in range(0, len(c.keys), 32)}
+    assert len(keys) == 21 + 21 + 2, "the first of both is the same draw of the same call"
+
+
+def test_long_argument_lists_get_longer() -> None:
+    for n in (0, 14, 15, 16, 300):
+        assert decode(longer(encode(list(range(n))), [encode(7)])) == [*range(n), 7]
 
 
 def test_a_run_that_calls_nothing_grows_nothing(growing: Growing) -> None:

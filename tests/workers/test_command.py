@@ -73,6 +73,14 @@ def test_outputs_are_files(engine: FakeEngine) -> None:
     assert run(engine, "ls").log == b"", "the next attempt starts empty"
 
 
+def test_outputs_are_named_after_inputs(engine: FakeEngine) -> None:
+    outcome = run(engine, "echo {n} > {o}", ("s", "n"), "Cu", 3, outputs={"o": "{s}-{n}.{{x}}"})
+    assert engine.value(outcome).name == "Cu-3.{x}"
+    failure = run(engine, "echo {s} > {o}", ("s",), "../up", outputs={"o": "{s}.txt"}).failure
+    assert failure.reason == Reason.BAD_INPUT
+    assert "cannot be part of the output's path '{s}.txt'" in failure.message
+
+
 def test_standard_output_as_a_file_and_as_text(engine: FakeEngine) -> None:
     as_file = run(engine, "echo hello; echo err >&2", stdout="said")
     assert (content(engine, as_file), engine.value(as_file).name, as_file.log) == (b"hello\n", "said", b"err\n")

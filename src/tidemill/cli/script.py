@@ -1,6 +1,7 @@
 """Finding the workflow in a user's file, and its arguments on the command line."""
 
 import ast
+import importlib.machinery
 import json
 import os
 import sys
@@ -62,6 +63,7 @@ def load(file: Path) -> types.ModuleType:
     sys.modules[MAIN] = module
     sys.argv = [path]
     sys.path.insert(0, os.path.dirname(path))
+    _place_in_package(module, path)
     try:
         with context.import_only():
             exec(code, module.__dict__)  # noqa: S102 — this is what it is for
@@ -71,6 +73,18 @@ def load(file: Path) -> types.ModuleType:
         text = user_traceback(error).rstrip()
         raise UsageError(f"{file} cannot be loaded: {type(error).__name__}: {one_line(error)}\n{text}") from error
     return module
+
+
+def _place_in_package(module: types.ModuleType, path: str) -> None:
+    """A file of a package is the module that `python -m` would execute, so that it may import its neighbours."""
+    root, names = os.path.split(os.path.splitext(path)[0])
+    while os.path.isfile(os.path.join(root, "__init__.py")):
+        root, name = os.path.split(root)
+        names = f"{name}.{names}"
+    if "." in names:
+        sys.path.insert(1, root)
+        module.__package__ = names.rpartition(".")[0]
+        module.__spec__ = importlib.machinery.ModuleSpec(names, None, origin=path)
 
 
 def _without_main_part(tree: ast.Module) -> ast.Module:

@@ -177,6 +177,7 @@ def status(db: Database, place: Place, url: str, *, block: int = 0, limit: int =
         NotFoundError: there is no such block.
         UsageError: it is part of a workflow and none itself.
     """
+    _check_limit(limit)
     if block:
         row = find_block(db, block)
         if row.parent is not None:
@@ -192,6 +193,11 @@ def status(db: Database, place: Place, url: str, *, block: int = 0, limit: int =
     specs = Specs(db)
     shown = [_status(db, specs, b, running, active, counted=bool(block)) for b in found[:limit]]
     return Status(store=url, served=alive, blocks=shown, more=len(found) > limit)
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise UsageError(f"a page has at least one line: the limit cannot be {limit}")
 
 
 def block_status(db: Database, place: Place, row: Block) -> BlockStatus:
@@ -330,6 +336,7 @@ def list_runs(
         NotFoundError: there is no such block.
         UsageError: no such state, or no task of this name.
     """
+    _check_limit(limit)
     if state and state not in overview.STATES:
         raise UsageError(f"there is no run state {state!r}", hint=f"it is one of {', '.join(overview.STATES)}")
     specs = Specs(db)

@@ -125,6 +125,10 @@ def fits(given: object, wanted: object) -> bool:
     if items is not None and wanted_items is not None:
         return fits(items, wanted_items)
     has, wants = sorts(given), sorts(wanted)
+    if is_file(wanted) and has is not None:
+        return str in has
+    if is_file(given) and wants is not None:
+        return str in wants
     if has is None or wants is None:
         return True
     return any(_alike(a, b) for a in has for b in wants)
@@ -134,6 +138,23 @@ def _alike(given: type, wanted: type) -> bool:
     if given in _NUMBERS and wanted in _NUMBERS:
         return _NUMBERS.index(given) <= _NUMBERS.index(wanted) or {given, wanted} == {bool, int}
     return given is wanted or (given in _COLLECTIONS and wanted in _COLLECTIONS)
+
+
+def takes_none(annotation: object) -> bool:
+    """False if None is certainly no value of this type."""
+    if annotation is None or any(m is type(None) for m in members(annotation)):
+        return True
+    if get_origin(annotation) is Annotated:
+        return takes_none(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return None in get_args(annotation)
+    return sorts(annotation) is None and not is_file(annotation)
+
+
+def has_parts(annotation: object) -> bool:
+    """False if no value of this type can be indexed."""
+    found = sorts(annotation)
+    return found is None or not found <= frozenset(_NUMBERS)
 
 
 def show(annotation: object) -> str:

@@ -89,7 +89,8 @@ def command(
             or an output's path; `{{` and `}}` for braces.
         name: shown everywhere; the first word of the command by default.
         inputs: type of each input: `tm.File` for a file or directory, `list[tm.File]`, `str`, `int`, `float`, ….
-        outputs: path of each output, relative to the directory in which the command runs.
+        outputs: path of each output, relative to the directory in which the command runs; `{port}` in it stands for
+            the value of an input that is a text or a number: `{"out": "{sample}.bam"}`.
         stdout: name of an output that is what the command prints, as text; `{"log": tm.File}` for a file. Without any
             outputs it is one called "stdout".
         ok: exit codes that mean success.
@@ -137,6 +138,25 @@ def _wrong_ports(inputs: Mapping[str, object], outputs: Mapping[str, str], print
     for n, path in outputs.items():
         if not path or path.startswith("/") or ".." in path.split("/"):
             texts.append(f"the path {path!r} of output {n!r} must be relative and stay inside the working directory")
+        texts += _wrong_names(path, inputs)
+    return texts
+
+
+def _wrong_names(path: str, inputs: Mapping[str, object]) -> list[str]:
+    """What is wrong with the fields of an output's path."""
+    try:
+        parts = list(string.Formatter().parse(path))
+    except ValueError as error:
+        return [f"the path {path!r} cannot be read ({error}); write {{{{ and }}}} for braces"]
+    texts = []
+    for _, field, form, conversion in parts:
+        if field is None:
+            continue
+        if form or conversion or field not in inputs:
+            named = ", ".join(inputs) or "none"
+            texts.append(f"{{{field}}} in the path {path!r} is no input; there are {named}")
+        elif check.is_file(inputs[field]) or check.inner(inputs[field]) is not None:
+            texts.append(f"{{{field}}} in the path {path!r} must be a text or a number")
     return texts
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tidemill.graph.builder import Builder
 from tidemill.graph.columns import CHUNK, CallColumns, Piece
 from tidemill.graph.gathers import GATHER, reference
-from tidemill.graph.literals import Writer
+from tidemill.graph.literals import Writer, longer
 from tidemill.model.delta import Chunk, GatherSpec, Header
 from tidemill.model.digest import digest
 
@@ -35,6 +35,8 @@ class Emission:
         graph: no call is added to it any more.
         objects: stored objects to be named by the first chunk, besides its own.
         passing: entered while a chunk generated from a recipe is in use.
+        replicas: encoded numbers that all runs have behind their arguments: their draw is that of the run that grew
+            them.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class Emission:
         graph: Builder,
         objects: Sequence[bytes] = (),
         passing: Callable[[], AbstractContextManager[None]] = nullcontext,
+        replicas: Sequence[bytes] = (),
     ) -> None:
         self._graph = graph
         self._writer = Writer(graph.keeper)
         self._objects = list(objects)
         self._passing = passing
+        self._replicas = replicas
         self._widths = [entry.width for entry in graph.entries]
         self._lists = graph.gathers.specs(graph.outputs)
         self._list = next(self._lists, None)
@@ -72,6 +76,8 @@ class Emission:
 
     def _chunks(self, piece: Piece) -> Iterator[Chunk]:
         """The chunk of a piece, after those with lists for which it has no room."""
+        if self._replicas:
+            piece = piece._replace(args=[longer(args, self._replicas) for args in piece.args])
         count = len(piece.args)
         high = piece.first + count
         lists = self._take(piece.first, CHUNK)

@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from tidemill.graph.check import UNKNOWN, tuple_length
+from tidemill.graph.check import UNKNOWN, has_parts, show, tuple_length
 from tidemill.graph.index import Axis, Term, total
 from tidemill.graph.problems import place, problem
 from tidemill.model.errors import without_our_frames
@@ -213,6 +213,11 @@ def _step(owner: Pending, key: object) -> Step:
         ) from None
 
 
+def no_part(owner: Future | Elements, step: Step) -> str:
+    """What is wrong with indexing a number."""
+    return f"{owner.what_()} is annotated {show(owner.kind_.type)}, so it cannot be indexed with {step!r}"
+
+
 class Future(Pending):
     """The coming value of one output of one run (or of a gathered list).
 
@@ -239,6 +244,9 @@ class Future(Pending):
     def select_(self, step: Step) -> Any:
         if self.kind_ is BROKEN or (self.kind_.named and step == self.kind_.name):
             return self
+        if not isinstance(step, str) and not has_parts(self.kind_.type):
+            self.owner_.problem(no_part(self, step))
+            return self.owner_.broken()
         return Future(self.owner_, self.slot_, (*self.path_, step), self.kind_.part, self.run_)
 
     def after(self, *others: object) -> Future:
@@ -348,6 +356,9 @@ class Elements(Pending):
     def select_(self, step: Step) -> Any:
         if self.kind_ is BROKEN or (self.kind_.named and step == self.kind_.name):
             return self
+        if self.owner_ is not None and not isinstance(step, str) and not has_parts(self.kind_.type):
+            self.owner_.problem(no_part(self, step))
+            return self.owner_.broken()
         found = self.like_(self.axes_, self.terms_)
         found.path_ = (*self.path_, step)
         found.kind_ = self.kind_.part

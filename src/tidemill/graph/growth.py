@@ -1,5 +1,6 @@
 """Calls made by a running task: the graph that its run grows, handed in with its completion."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tidemill.graph import context, cycles, gathering
@@ -12,6 +13,7 @@ from tidemill.graph.literals import Keeper
 from tidemill.model.delta import Growth
 from tidemill.model.errors import WiringError
 from tidemill.model.spec import TaskSpec
+from tidemill.model.values import encode
 
 _KNOWN = 1000
 """Tasks that are remembered from one growth to the next."""
@@ -47,13 +49,14 @@ class Growing:
         context.install(self)
 
 
-def grow(value: Any, growing: Growing, spec: TaskSpec) -> Growth | None:
+def grow(value: Any, growing: Growing, spec: TaskSpec, replicas: Sequence[int] = ()) -> Growth | None:
     """What the run under way grew, given what its function returned; None if it called no task.
 
     Args:
         value: the result: futures, a structure with futures in it, or anything else.
         growing: the worker's; it is ready for the next run afterwards.
         spec: of the task that ran: its outputs are forwarded, each on its own.
+        replicas: which draw it is, if that was asked for; what it grew are the same draws.
 
     Raises:
         WiringError: if the calls do not fit together.
@@ -74,7 +77,9 @@ def grow(value: Any, growing: Growing, spec: TaskSpec) -> Growth | None:
         growing.reset()
     graph.problems.check()
     outputs = [reference(slot, graph.outputs) for slot in slots]
-    return Growth(header(graph, b"", []), list(Emission(graph).chunks()), outputs)
+    return Growth(
+        header(graph, b"", []), list(Emission(graph, replicas=[encode(r) for r in replicas]).chunks()), outputs
+    )
 
 
 def _outputs(value: Any, spec: TaskSpec) -> list[Any]:

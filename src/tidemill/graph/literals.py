@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -163,6 +163,15 @@ class Writer:
 def array(size: int) -> bytes:
     """The head of a MessagePack array, so that encoded arguments can be joined instead of encoded again."""
     return bytes((0x90 | size,)) if size < 16 else b"\xdc" + size.to_bytes(2, "big")
+
+
+def longer(encoded: bytes, more: Sequence[bytes]) -> bytes:
+    """An encoded array with more elements at its end."""
+    if encoded[0] == 0xDC:
+        size, start = int.from_bytes(encoded[1:3], "big"), 3
+    else:
+        size, start = encoded[0] & 0x0F, 1
+    return b"".join([array(size + len(more)), encoded[start:], *more])
 
 
 def item_of(value: Any) -> Any:

@@ -139,7 +139,10 @@ class Arguments:
         else:
             classes = () if isinstance(value, Pending) else (type(value),)  # type: ignore[assignment]
         for given in classes:
-            if given is not type(None) and not self.signature.fits(given, wanted):
+            if given is type(None):
+                if not port.optional and not check.takes_none(wanted):
+                    self._problem(f"{self.signature.name}(): {port.name!r} {wants(port)}, but gets None")
+            elif not self.signature.fits(given, wanted):
                 shown = (
                     f"{given.__name__} values" if isinstance(value, Elements) else f"{given.__name__} {_short(value)}"
                 )

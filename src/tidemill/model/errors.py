@@ -146,15 +146,15 @@ class EngineLostError(TidemillError):
 
 
 def without_our_frames(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorates what users call: an error of ours leaves it without our frames, so that a traceback ends where the
-    user's code called it.
+    """Decorates what users call: an error of ours, or Ctrl-C, leaves it without our frames, so that a traceback ends
+    where the user's code called it.
     """
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
-        except TidemillError as error:
+        except (TidemillError, KeyboardInterrupt) as error:
             raise error.with_traceback(None) from error.__cause__
 
     return called

@@ -171,6 +171,8 @@ class Desk:
         for client in [s for s in self.sessions if s.leaving]:
             mine = self._own(client)
             if not self.crew.holds(mine):
+                for block in client.blocks:
+                    self.show(client, block)  # the last word on how far it came
                 client.tell(session.Gone(len(mine)))
                 client.channel.flush()
                 self.lost(client)

@@ -84,7 +84,7 @@ class Interpreter:
         try:
             values = decode(args, [None if isinstance(i, Ended) else self.value(i) for i in inputs], self._get)
             result = self._call(spec, values[: len(spec.inputs)])
-            grown = grow(result, growing, spec)
+            grown = grow(result, growing, spec, values[len(spec.inputs) :])
         except Exception as error:  # noqa: BLE001 — whatever user code raises is how the run ended
             return [Ended("error", error)] * len(spec.outputs)
         finally:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from tidemill.model.spec import Command, TaskSpec
 from tidemill.model.states import Reason
 from tidemill.model.values import File
@@ -62,6 +64,30 @@ def words(value: object, port: str) -> str:
     return shlex.quote(format(value, ""))
 
 
+def place(path: str, fields: Mapping[str, object]) -> str:
+    """The path of an output: `{port}` becomes an input's value, which must be good for a file's name.
+
+    Raises:
+        Fault: BAD_INPUT if it is not.
+    """
+
+    def put(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name is None:
+            return match.group()[0]
+        value = fields.get(name)
+        text = value if isinstance(value, str) else format(value, "") if isinstance(value, (int, float)) else ""
+        if not text or text in {".", ".."} or "/" in text or "\0" in text:
+            raise Fault(
+                Reason.BAD_INPUT,
+                f"{value!r} of {name!r} cannot be part of the output's path {path!r}",
+                hint="it must be a number, or a text without slashes",
+            )
+        return text
+
+    return _FIELD.sub(put, path) if "{" in path else path
+
+
 def run_command(
     spec: TaskSpec, args: Sequence[object], scratch: Path, capture: Callable[[Path, str], object]
 ) -> tuple[list[object], int]:
@@ -79,11 +105,13 @@ def run_command(
     Raises:
         Fault: EXIT_CODE, SIGNAL, BAD_INPUT or BAD_OUTPUT.
     """
-    command = spec.command
-    assert command is not None
+    assert spec.command is not None
     fields: dict[str, object] = {
         port.name: _relative(value, scratch) for port, value in zip(spec.inputs, args, strict=False)
     }
+    command = msgspec.structs.replace(
+        spec.command, outputs={port: place(path, fields) for port, path in spec.command.outputs.items()}
+    )
     fields.update(command.outputs)
     for path in command.outputs.values():
         if os.path.dirname(path):

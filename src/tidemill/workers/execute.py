@@ -49,7 +49,7 @@ def execute(task: Loaded, args: list[Any], scratch: Scratch, growing: Growing) -
 
     Args:
         task: from `Loader.prepare`.
-        args: values of the input ports, in order.
+        args: values of the input ports, in order, and behind them the replica if it is not 0.
         scratch: where it runs.
         growing: what tasks call while they run, installed in this process.
 
@@ -62,7 +62,7 @@ def execute(task: Loaded, args: list[Any], scratch: Scratch, growing: Growing) -
         values, rss = run_command(task.spec, args, scratch.path, scratch.take)
         return Produced(values, None, rss)
     value = task.call(args)
-    growth = grow(value, growing, task.spec)
+    growth = grow(value, growing, task.spec, args[len(task.spec.inputs) :])
     if growth is not None:
         return Produced([], growth)
     return Produced(spread(task.spec, value) if task.spread else [value])
