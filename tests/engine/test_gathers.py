@@ -31,6 +31,20 @@ def test_members_come_in_order(drive: Drive, n: int) -> None:
     check_invariants(d.engine.db, quiet=True)
 
 
+def test_a_stretch_from_an_own_output_to_an_earlier_collection(drive: Drive) -> None:
+    """The earlier one has ended and been told of before the later part comes."""
+    d = drive(NUMBER, ADD)
+    g = d.graph()
+    empty = g.gather([])
+    g.run("number", 1)
+    late = g.run("number", 2)
+    g.result = [g.gather([late, empty])]
+    block = d.submit(g, size=1)
+    d.settle()
+    assert d.results(block) == [[2, []]]
+    check_invariants(d.engine.db, quiet=True)
+
+
 def test_the_digest_depends_on_the_members_and_not_on_how_they_are_numbered(drive: Drive) -> None:
     d = drive(NUMBER, ADD)
     g = d.graph()

@@ -131,11 +131,11 @@ def test_outputs_may_be_named_after_inputs() -> None:
         tm.command(
             "touch {a} {b} {c}",
             inputs={"f": tm.File, "l": list[str]},
-            outputs={"a": "{q}.txt", "b": "{f}", "c": "{l}.{", "d": "{l}"},
+            outputs={"a": "{q}.txt", "b": "{f}", "c": "x{", "d": "{l}"},
         )
     assert [text for _, text in caught.value.problems] == [
         "command: {q} in the path '{q}.txt' is no input; there are f, l",
         "command: {f} in the path '{f}' must be a text or a number",
-        "command: the path '{l}.{' cannot be read (Single '{' encountered in format string); write {{ and }} for braces",
+        "command: the path 'x{' cannot be read (Single '{' encountered in format string); write {{ and }} for braces",
         "command: {l} in the path '{l}' must be a text or a number",
     ]

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from tidemill.launchers import processes
 from tidemill.launchers.local import ALIVE, LocalPool, LocalWorker
 from tidemill.launchers.reaping import reap_orphans
 from tidemill.model import values
-from tidemill.model.protocol import Claimed, Hello, Setup, Work, decode_to_engine, encode
+from tidemill.model.protocol import INDEX, Claimed, Hello, Setup, Work, decode_to_engine, encode
 from tidemill.model.spec import encode_spec
 from tidemill.model.states import Reason
 from tidemill.testing.workers import FakeEngine, command_spec, python_spec, wait_gone
@@ -259,7 +260,7 @@ def test_what_a_command_has_detached_is_found_when_the_dead_engine_is_cleared_up
 def test_an_executor_with_nothing_but_a_socket_dies_with_its_host_too(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     index, hanging = tmp_path / "index", Hanging(tmp_path)
-    index.write_bytes(bytes(24))
+    index.write_bytes(bytes(struct.calcsize(INDEX)))
     command = [sys.executable, "-m", "tidemill.workers.executor", str(theirs.fileno())]
     with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
         theirs.close()

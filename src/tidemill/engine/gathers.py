@@ -154,7 +154,7 @@ def count_before(turn: Turn, gather: int, own: range) -> None:
         own: outputs of the chunk that brought the collection; those that have ended will be told of.
     """
     for s in gathers.stretches(turn.db, gather):
-        if s.lo in own:
+        if s.lo in own and s.lo + (s.n - 1) * s.step in own:
             continue
         ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED]
         aside = turn.untold([datum for datum, _ in ended]) if ended else set()
