@@ -201,7 +201,7 @@ def test_invalid_results_are_not_reused(cli: Run) -> None:
     assert (
         json.loads(cli("plan", "flow.py", "--workflow", "sums", "--set", "n=1", "--json").out)["tasks"][0]["run"] == 1
     )
-    assert cli("hold", "1.1").out == "none of these could be held\n"
+    assert cli("hold", "1.1").out == "none of these could be held: 1.1 is invalid\n"
 
 
 def test_cancel_of_what_has_ended_says_so(cli: Run) -> None:

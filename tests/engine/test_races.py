@@ -188,7 +188,7 @@ def test_an_equal_run_of_another_engine_is_waited_for(postgres_database: str, we
 
     tasks = [Task("number", number), Task("double", lambda x: 2 * x)]
     one, two = (EngineDriver(postgres_database, tasks, clock=clock, shared=True) for _ in range(2))
-    blocks = []
+    blocks: list[int] = []
     for d in (one, two):
         g = d.graph()
         first = g.run("number", 7)
