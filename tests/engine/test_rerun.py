@@ -240,6 +240,18 @@ def test_runs_on_several_inputs_of_which_they_need_some(drive: Drive) -> None:
     assert d.value(d.datum(block, g, part)) == [101, 2]
 
 
+def test_inputs_that_are_gone_had_come_all_the_same(drive: Drive) -> None:
+    d = drive(NUMBER, COLLECT)
+    g = d.graph()
+    a, b = g.run("number", 1), g.run("number", 2)
+    part = g.run("collect", a, b, need=2)
+    block = d.submit(g)
+    d.settle()
+    d.control(expire.expire, [d.datum(block, g, a), d.datum(block, g, b)])
+    again(d, d.run_id(block, part))
+    assert d.value(d.datum(block, g, part)) == [1, 2]
+
+
 def test_runs_without_cache_execute_in_the_cone(drive: Drive) -> None:
     d = drive(NUMBER, ADD)
     g = d.graph()

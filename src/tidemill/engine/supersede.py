@@ -258,7 +258,7 @@ def _chunk(turn: Turn, cone: Cone, place: Layout, mine: list[Run], numbers: Numb
     edge_run, edge_port, edge_ref, pending = [], [], [], []
     for i, r in enumerate(mine):
         found = sorted(inputs.get(r.id, []))
-        arrived = sum(1 for _, _, state in found if state == data.COMPLETE)
+        arrived = sum(1 for _, _, state in found if state == data.COMPLETE or state in data.GONE)
         pending.append(r.pending + arrived if r.flags & RunFlag.PARTIAL else len(found))
         edge_run += [i] * len(found)
         edge_port += [port for port, _, _ in found]
