@@ -119,7 +119,9 @@ def _wait_again(turn: Turn, rows: list[Run]) -> None:
     if turn.engine.follows:
         turn.engine.follows -= memo.leave(turn.db, ids)
     waits, hear = count_pending(turn, rows)
-    turn.hear += hear
+    again = set(ids)
+    # what they were still to hear is counted anew, too
+    turn.hear = [h for h in turn.hear if h[1] not in again] + hear
     runs.set_pending(turn.db, ids, [waits[i] for i in ids])
 
 
