@@ -327,3 +327,53 @@ def test_a_cone_that_reaches_a_block_being_stopped(drive: Drive) -> None:
     assert d.block(second).state == BlockState.CANCELLED
     assert {d.view(d.newest_run(d.run_id(second, s))) for s in used} == {RunView.CANCELLED}
     check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_datum_without_a_value_stands_for_its_newest_generation(drive: Drive) -> None:
+    growing = Growing(NUMBER, ADD)
+
+    def hand_on(old: int) -> Graph:
+        g = growing.graph()
+        g.forwards = [stored(old)]
+        return g
+
+    d = drive(*growing.all(counter(), Task("hand on", hand_on)))
+    g = d.graph()
+    a = g.run("draw")
+    b = g.run("add", a, 1)
+    block = d.submit(g)
+    d.control(control.cancel_runs, [d.run_id(block, b)], 0, running=True)
+    d.settle()
+    again(d, d.run_id(block, a))
+    old = d.datum(block, g, b)
+    g2 = d.graph()
+    whole = g2.gather([g2.run("number", 1), stored(old), g2.run("number", 2)])
+    g2.result = [g2.run("add", stored(old), 1), whole, g2.run("hand on", old)]
+    second = d.submit(g2)
+    check_invariants(d.engine.db)
+    d.settle()
+    assert d.results(second) == [103, [1, 102, 2], 102]
+    assert d.block(second).state == BlockState.COMPLETE
+    check_invariants(d.engine.db, quiet=True)
+
+
+@pytest.mark.parametrize("newest", ["there", "gone too"])
+def test_an_older_generation_that_is_gone_when_it_is_needed(drive: Drive, newest: str) -> None:
+    d = drive(counter(), ADD)
+    g = d.graph()
+    a = g.run("draw")
+    block = d.submit(g)
+    d.settle()
+    old = d.datum(block, g, a)
+    new = again(d, d.run_id(block, a))
+    g2 = d.graph()
+    g2.result = [g2.run("add", stored(old), 1), g2.run("add", g2.gather([stored(old)]), 2)]
+    second = d.submit(g2)
+    made = d.run(new[d.run_id(block, a)]).out
+    d.control(expire.expire, [old, made] if newest == "gone too" else [old])
+    d.settle()
+    drawn = 102 if newest == "gone too" else 101
+    assert d.results(second) == [drawn + 1, drawn + 2]
+    assert d.count("draw") == drawn - 99
+    assert d.block(second).state == BlockState.COMPLETE
+    check_invariants(d.engine.db, quiet=True)

@@ -24,6 +24,7 @@ class Cone:
         gathers: collections, with their states.
         promised: data that were promised as others of the cone.
         outs: data that stand for the ends of blocks, with their blocks.
+        stale: data without a value that runs of the cone name, with their newest generation.
     """
 
     runs: dict[int, Run] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Cone:
     gathers: dict[int, tuple[Gather, int]] = field(default_factory=dict)
     promised: dict[int, int] = field(default_factory=dict)
     outs: dict[int, int] = field(default_factory=dict)
+    stale: dict[int, int] = field(default_factory=dict)
 
     def data(self, turn: Turn) -> set[int]:
         """All data of the cone that get successors."""
@@ -90,6 +92,7 @@ class _Search:
             wanted = {datum for _, _, datum, state in edges.inputs(self.turn.db, fresh) if state is not None}
             wanted.update(d for g in gathers for d in _members(self.turn, g))
             makers = unavailable(self.turn, sorted(wanted - self.cone.data(self.turn)))
+            self.cone.stale.update(makers.stale)
             self.cone.forced |= {r.id for r in makers.runs}
             self.add_runs(makers.runs)
             self.add_gathers(makers.gathers)
@@ -196,19 +199,25 @@ def inside(turn: Turn, block: int) -> list[Run]:
 
 @dataclass
 class Makers:
-    """What has to be made again so that inputs have values: runs, and collections to be collected anew."""
+    """What has to be made again so that inputs have values: runs, and collections to be collected anew; and inputs
+    whose newest generation is to be taken instead.
+    """
 
     runs: list[Run]
     gathers: list[int]
+    stale: dict[int, int]
 
 
 def unavailable(turn: Turn, ids: list[int]) -> Makers:
     """Who makes those of these data that were there once and have no value any more."""
-    makers = Makers([], [])
+    makers = Makers([], [], {})
     gone = _gone(turn, ids)
     owners: set[int] = set()
     while gone:
         further: list[int] = []
+        stale = supersedes.latest(turn.db, [r.id for r in gone])
+        makers.stale.update(stale)
+        gone = [r for r in gone if r.id not in stale] + _gone(turn, sorted(set(stale.values())))
         for row in gone:
             if row.kind == data.GATHER:
                 makers.gathers.append(row.id)

@@ -1,5 +1,6 @@
 """Collections: counting members, digests over stretches, ends."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -147,29 +148,58 @@ def member_digests(turn: Turn, low: int, n: int, step: int) -> list[bytes]:
     return [r[5] or _MISSING for r in span(turn, low, n, step)]
 
 
-def count_before(turn: Turn, gather: int, own: range) -> None:
-    """A collection was just inserted: count the members that had ended before.
+class Ended(NamedTuple):
+    """What had ended of a stretch before its collection came: how many with a value and without, and one without."""
+
+    seq: int
+    good: int
+    bad: int
+    example: int
+
+
+def ended_before(turn: Turn, found: list[tuple[int, int, int]], own: range) -> tuple[list[Ended], dict[int, int]]:
+    """What had ended of stretches (lo, n, step), and the states of members that have no value.
 
     Args:
-        own: outputs of the chunk that brought the collection; those that have ended will be told of.
+        own: outputs of the chunk that brings the collection; those that have ended will be told of.
     """
-    for s in gathers.stretches(turn.db, gather):
-        if s.lo in own:
+    made: list[Ended] = []
+    lacking: dict[int, int] = {}
+    for seq, (low, n, step) in enumerate(found):
+        if low in own:
             continue
-        ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED]
+        ended = [(r[0], r[1]) for r in span(turn, low, n, step) if r[1] in _ENDED]
+        lacking.update((datum, state) for datum, state in ended if state != data.COMPLETE)
         aside = turn.untold([datum for datum, _ in ended]) if ended else set()
         ended = [(datum, state) for datum, state in ended if datum not in aside]
-        if not ended:
-            continue
-        good = sum(1 for _, state in ended if state in _HAD_VALUE)
-        pending, low, n, step = gathers.count(turn.db, gather, s.seq, len(ended))
+        bad = [datum for datum, state in ended if state not in _HAD_VALUE]
+        if ended:
+            made.append(Ended(seq, len(ended) - len(bad), len(bad), bad[0] if bad else 0))
+    return made, lacking
+
+
+def count_before(turn: Turn, gather: int, before: list[Ended]) -> None:
+    """A collection was just inserted: count the members that had ended before."""
+    for seq, good, bad, example in before:
+        pending, low, n, step = gathers.count(turn.db, gather, seq, good + bad)
         closed = 0
         if pending == 0:
             closed = 1
-            _close_stretch(turn, gather, s.seq, span(turn, low, n, step))
-        bad = next((datum for datum, state in ended if state not in _HAD_VALUE), 0)
-        cause = data.get(turn.db, [bad], values=False)[bad].cause or 0 if bad else 0
-        tell(turn, gather, closed, good, len(ended) - good, cause)
+            _close_stretch(turn, gather, seq, span(turn, low, n, step))
+        cause = data.get(turn.db, [example], values=False)[example].cause or 0 if bad else 0
+        tell(turn, gather, closed, good, bad, cause)
+
+
+def progressions(ids: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Any ids as stretches (lo, n, step) with positive steps, in order."""
+    at, n = 0, len(ids)
+    while at < n:
+        end = at + 1
+        step = ids[end] - ids[at] if end < n and ids[end] > ids[at] else 1
+        while end < n and ids[end] - ids[end - 1] == step:
+            end += 1
+        yield ids[at], end - at, step
+        at = end
 
 
 def complete_empty(turn: Turn, gather: int) -> None:
