@@ -377,3 +377,34 @@ def test_an_older_generation_that_is_gone_when_it_is_needed(drive: Drive, newest
     assert d.count("draw") == drawn - 99
     assert d.block(second).state == BlockState.COMPLETE
     check_invariants(d.engine.db, quiet=True)
+
+
+def test_what_a_superseded_growth_made_is_not_promised_any_more(drive: Drive) -> None:
+    growing = Growing(NUMBER, ADD)
+    times = iter([1, 2])
+
+    def grow(member: int) -> Graph:
+        g = growing.graph()
+        g.forwards = [g.gather([stored(member)] * next(times))]
+        return g
+
+    d = drive(*growing.all(Task("grow", grow)))
+    g = d.graph()
+    a = g.run("number", 5)
+    first = d.submit(g)
+    d.settle()
+    member = d.datum(first, g, a)
+    g2 = d.graph()
+    g2.result = [g2.run("grow", member)]
+    second = d.submit(g2)
+    d.settle()
+    ((inner,),) = d.rows("select id from gather")
+    again(d, d.run_id(second, g2.result[0]))
+    g3 = d.graph()
+    g3.result = [g3.run("add", stored(inner))]
+    third = d.submit(g3)
+    d.control(expire.lose, [member])
+    d.settle()
+    assert d.results(third) == [5]
+    assert d.results(second) == [[5, 5]]
+    check_invariants(d.engine.db, quiet=True)

@@ -105,10 +105,16 @@ class _Search:
             consumers = {run for _, run, _ in edges.consumers(db, found)}
             self.add_runs(list(runs.get(db, sorted(consumers - self.cone.runs.keys())).values()))
             self.add_gathers(sorted({g for g, _, _ in gather_rows.containing(db, found)}))
-            for link in data.promised_as(db, found):
+            for link in self._promised(found):
                 if link.datum not in self.cone.promised and link.run not in self.cone.runs:
                     self.cone.promised[link.datum] = link.target
                     self.frontier.append(link.datum)
+
+    def _promised(self, found: list[int]) -> list[data.Forward]:
+        """Promises that hold: those of a run that was superseded have been made anew, by its next generation."""
+        links = data.promised_as(self.turn.db, found)
+        owners = runs.get(self.turn.db, sorted({link.run for link in links})) if links else {}
+        return [link for link in links if not owners[link.run].flags & flags.SUPERSEDED]
 
     def _stand_ins(self, found: list[int]) -> list[int]:
         """Data that stand in for some of these already, because what they were promised as was superseded before."""
