@@ -221,3 +221,20 @@ def test_what_is_needed_is_not_deleted(drive: Drive) -> None:
     with pytest.raises(ConflictError, match="needs datum"):
         d.control(remove.delete_runs, [d.run_id(block, a)])
     assert d.control(remove.delete_runs, [d.run_id(block, a) + 1]) == []
+
+
+def test_a_collection_in_a_collection_lacks_what_another_run_made_first(drive: Drive) -> None:
+    d = drive(NUMBER, ADD)
+    g = d.graph()
+    first = g.run("number", 1)
+    block = d.submit(g)
+    d.settle()
+    g2 = d.graph()
+    inner = g2.gather([g2.run("number", 1), g2.run("number", 2)])
+    g2.result = [g2.run("add", g2.gather([inner]))]
+    second = d.submit(g2)
+    d.control(expire.expire, [d.datum(block, g, first)])
+    d.settle()
+    assert d.results(second) == [3]
+    assert d.count("add") == 1
+    check_invariants(d.engine.db, quiet=True)

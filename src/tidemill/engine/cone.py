@@ -253,15 +253,23 @@ def _members(turn: Turn, gather: int) -> list[int]:
 
 
 def hollow(turn: Turn, run: int) -> list[int]:
-    """Complete collections among a run's inputs with members, at any depth, that have no value any more."""
+    """Complete collections among a run's inputs, and among their members at any depth, that have members without a
+    value, or such collections in them.
+    """
     wanted = [datum for _, port, datum, state in edges.inputs(turn.db, [run]) if state == data.COMPLETE and port >= 0]
-    rows = [r for r in data.get(turn.db, wanted, values=False).values() if r.kind == data.GATHER]
-    return sorted({r.src or r.id for r in rows if _lacks(turn, r.src or r.id)})
+    found: set[int] = set()
+    _lacking(turn, wanted, found)
+    return sorted(found)
 
 
-def _lacks(turn: Turn, gather: int) -> bool:
-    members = _members(turn, gather)
-    if _gone(turn, members):
-        return True
-    rows = data.get(turn.db, members, values=False).values()
-    return any(_lacks(turn, r.src or r.id) for r in rows if r.kind == data.GATHER and r.state == data.COMPLETE)
+def _lacking(turn: Turn, ids: list[int], found: set[int]) -> bool:
+    """Whether any of these data is a complete collection that lacks a value; all those, at any depth, are `found`."""
+    rows = data.get(turn.db, ids, values=False).values()
+    any_lacks = False
+    for collection in sorted({r.src or r.id for r in rows if r.kind == data.GATHER and r.state == data.COMPLETE}):
+        members = _members(turn, collection)
+        inner = _lacking(turn, members, found)
+        if inner or _gone(turn, members):
+            found.add(collection)
+            any_lacks = True
+    return any_lacks
