@@ -238,3 +238,20 @@ def test_a_collection_in_a_collection_lacks_what_another_run_made_first(drive: D
     assert d.results(second) == [3]
     assert d.count("add") == 1
     check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_member_lost_for_good(drive: Drive) -> None:
+    d = drive(NUMBER, ADD)
+    g = d.graph()
+    a, b = g.run("number", 1), g.run("number", 2)
+    block = d.submit(g)
+    d.settle()
+    g2 = d.graph()
+    whole = g2.gather([stored(d.datum(block, g, a)), stored(d.datum(block, g, b))])
+    last = g2.run("add", g2.gather([whole, g2.run("number", 3)]))
+    second = d.submit(g2)
+    d.control(remove.delete_runs, [d.run_id(block, a)])
+    d.settle()
+    assert d.view(d.run_id(second, last)) is RunView.ERROR
+    assert "nothing here makes it" in str(d.rows("select body from failure order by run, n desc")[0][0])
+    check_invariants(d.engine.db, quiet=True)

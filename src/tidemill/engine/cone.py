@@ -130,14 +130,7 @@ class _Search:
 
     def add_runs(self, rows: list[Run]) -> None:
         known = self.cone.runs
-        new = [
-            r
-            for r in rows
-            if not r.flags & flags.SUPERSEDED
-            and r.state not in _LEFT_ALONE
-            and r.id not in known
-            and r.id not in self.cone.grown
-        ]
+        new = [r for r in rows if _may_be_renewed(r) and r.id not in known and r.id not in self.cone.grown]
         for r in new:
             if r.id in self.cone.grown:
                 continue  # by one before it
@@ -205,18 +198,24 @@ def inside(turn: Turn, block: int) -> list[Run]:
 
 @dataclass
 class Makers:
-    """What has to be made again so that inputs have values: runs, and collections to be collected anew; and inputs
-    whose newest generation is to be taken instead.
+    """What has to be made again so that inputs have values.
+
+    Attributes:
+        runs: to be executed again.
+        gathers: collections to be collected anew.
+        stale: inputs whose newest generation is to be taken instead.
+        nobody: whether some of it nobody can make: its run was deleted, or superseded with the run that grew it.
     """
 
-    runs: list[Run]
-    gathers: list[int]
-    stale: dict[int, int]
+    runs: list[Run] = field(default_factory=list)
+    gathers: list[int] = field(default_factory=list)
+    stale: dict[int, int] = field(default_factory=dict)
+    nobody: bool = False
 
 
 def unavailable(turn: Turn, ids: list[int]) -> Makers:
     """Who makes those of these data that were there once and have no value any more."""
-    makers = Makers([], [], {})
+    makers = Makers()
     gone = _gone(turn, ids)
     owners: set[int] = set()
     while gone:
@@ -228,11 +227,18 @@ def unavailable(turn: Turn, ids: list[int]) -> Makers:
             if row.kind == data.GATHER:
                 makers.gathers.append(row.id)
                 further += _members(turn, row.src or row.id)
+            elif row.run is None:
+                makers.nobody = True
             if row.run is not None:
                 owners.add(row.run)
         gone = _gone(turn, further)
-    makers.runs = list(runs.get(turn.db, sorted(owners)).values())
+    makers.runs = [r for r in runs.get(turn.db, sorted(owners)).values() if _may_be_renewed(r)]
+    makers.nobody |= len(makers.runs) < len(owners)
     return makers
+
+
+def _may_be_renewed(row: Run) -> bool:
+    return not row.flags & flags.SUPERSEDED and row.state not in _LEFT_ALONE
 
 
 def gone_inputs(turn: Turn, ids: list[int]) -> list[data.Datum]:

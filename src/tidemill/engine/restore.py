@@ -31,6 +31,8 @@ def make_again(turn: Turn, ids: list[int]) -> None:
     for r in rows:
         gone = cone.gone_inputs(turn, [r.id])
         found = cone.unavailable(turn, [d.id for d in gone])
+        if found.nobody:
+            continue
         makers.update((m.id, m) for m in found.runs)
         collected += found.gathers
         if not gone:
