@@ -408,3 +408,16 @@ def test_what_a_superseded_growth_made_is_not_promised_any_more(drive: Drive) ->
     assert d.results(third) == [5]
     assert d.results(second) == [[5, 5]]
     check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_block_of_a_superseded_growth_is_not_run_again(drive: Drive) -> None:
+    growing = Growing(counter(), ADD)
+    d = drive(*growing.all(grower(growing)))
+    g = d.graph()
+    a = g.run("grow", 1000)
+    block = d.submit(g)
+    d.settle()
+    ((grown,),) = d.rows("select id from block where owner is not null")
+    again(d, d.run_id(block, a))
+    with pytest.raises(ConflictError, match=f"with run {d.run_id(block, a)} that grew it"):
+        d.control(rerun.rerun_block, grown)
