@@ -4,7 +4,7 @@ import pytest
 
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, COLLECT, NUMBER, PAIR, Growing, Switch, shaky
-from tidemill.engine import control, expire, remove, rerun, revive
+from tidemill.engine import control, expire, external, remove, rerun, revive
 from tidemill.model.delta import RunFlag
 from tidemill.model.errors import ConflictError, NotFoundError
 from tidemill.model.events import Kind, decode
@@ -421,3 +421,29 @@ def test_a_block_of_a_superseded_growth_is_not_run_again(drive: Drive) -> None:
     again(d, d.run_id(block, a))
     with pytest.raises(ConflictError, match=f"with run {d.run_id(block, a)} that grew it"):
         d.control(rerun.rerun_block, grown)
+
+
+def test_a_growth_without_runs_ends_anew(drive: Drive) -> None:
+    growing = Growing(counter())
+
+    def grow() -> Graph:
+        g = growing.graph()
+        g.forwards = [g.run("draw")]
+        return g
+
+    d = drive(*growing.all(Task("grow", grow)))
+    g = d.graph()
+    g.result = [g.run("grow")]
+    block = d.submit(g)
+    d.settle()
+    ((grown,),) = d.rows("select id from block where owner is not null")
+    g2 = d.graph()
+    g2.result = [g2.run("draw", 1, after=[stored(d.control(external.end_of, grown))])]
+    second = d.submit(g2)
+    d.settle()
+    d.control(remove.delete_block, grown)
+    d.control(rerun.rerun_block, grown)
+    d.settle()
+    assert d.results(block) == [102]
+    assert d.results(second) == [101]
+    check_invariants(d.engine.db, quiet=True)

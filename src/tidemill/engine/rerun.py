@@ -96,6 +96,7 @@ def _grow_again(turn: Turn, row: Block, body: bytes, mine: list[Run]) -> dict[in
     supersedes.add(turn.db, [row.id + i for i in numbers], [opened.block + i for i in numbers], supersedes.BLOCK)
     turn.change(row.id, OPEN, 0)
     outdated = forget.Outdated()
+    outdated.outs.update((d, b) for d, b in reopened.complete.items() if d not in found.outs)
     forget.reset(turn, reopened.dead, outdated)
     supersede.renew(turn, outdated)
     return run_map | mapped

@@ -34,7 +34,7 @@ def supersede(turn: Turn, cone: Cone, *, data_map: dict[int, int] | None = None)
     Args:
         data_map: new data for old ones, made otherwise.
     """
-    if not cone.runs and not cone.gathers and not cone.outs and not cone.grown:
+    if not (cone.runs or cone.gathers or cone.outs or cone.grown or data_map):
         return {}
     homes = {r.block for r in (*cone.runs.values(), *cone.grown.values())}
     homes |= {g.block for g, _ in cone.gathers.values()}
