@@ -255,3 +255,23 @@ def test_a_member_lost_for_good(drive: Drive) -> None:
     assert d.view(d.run_id(second, last)) is RunView.ERROR
     assert "nothing here makes it" in str(d.rows("select body from failure order by run, n desc")[0][0])
     check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_leg_that_was_reused_is_not_made_again_by_whoever_made_it_first(drive: Drive) -> None:
+    d = drive(NUMBER, ADD)
+    g = d.graph()
+    first = g.run("number", 1)
+    block = d.submit(g)
+    d.settle()
+    g2 = d.graph()
+    either = g2.gather([g2.run("number", 1), g2.run("number", 2)], one=True)
+    second = d.submit(g2)
+    d.settle()
+    d.control(remove.delete_runs, [d.run_id(block, first)])
+    d.control(expire.expire, [d.datum(second, g2, either)])
+    g3 = d.graph()
+    last = g3.run("add", stored(d.datum(second, g2, either)))
+    third = d.submit(g3)
+    d.settle()
+    assert d.value(d.datum(third, g3, last)) == 1
+    check_invariants(d.engine.db, quiet=True)

@@ -223,14 +223,17 @@ def unavailable(turn: Turn, ids: list[int]) -> Makers:
         stale = supersedes.latest(turn.db, [r.id for r in gone])
         makers.stale.update(stale)
         gone = [r for r in gone if r.id not in stale] + _gone(turn, sorted(set(stale.values())))
+        collections = gather_rows.states(turn.db, [r.id for r in gone])
         for row in gone:
-            if row.kind == data.GATHER:
+            if row.id in collections:
+                # one that took the value of a member names the run that made that, for somebody else perhaps
                 makers.gathers.append(row.id)
-                further += _members(turn, row.src or row.id)
+                further += _members(turn, row.id)
             elif row.run is None:
                 makers.nobody = True
-            if row.run is not None:
+            else:
                 owners.add(row.run)
+                further += _members(turn, row.src) if row.kind == data.GATHER and row.src else []
         gone = _gone(turn, further)
     makers.runs = [r for r in runs.get(turn.db, sorted(owners)).values() if _may_be_renewed(r)]
     makers.nobody |= len(makers.runs) < len(owners)
