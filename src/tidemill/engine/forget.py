@@ -61,6 +61,8 @@ def reset(turn: Turn, ids: list[int], outdated: Outdated) -> None:
         collected = gathers.reopen(turn, told)
         outdated.gathers += collected.outdated
         stack.append(_reset_rows(turn, collected.revived))
+        for gather, cause in collected.blamed.items():
+            gathers.bury(turn, gather, cause)
         links = data.promised_as(turn.db, told)
         dead = set(_dead(turn, [f.datum for f in links]))
         again = [f for f in links if f.datum in dead]

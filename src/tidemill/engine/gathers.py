@@ -209,10 +209,17 @@ def complete_empty(turn: Turn, gather: int) -> None:
 
 
 class Reopened(NamedTuple):
-    """Collections that may yet complete, and complete ones whose value leaves out what may come now."""
+    """Collections whose ends no longer hold.
+
+    Attributes:
+        revived: they may yet complete, or end again.
+        outdated: complete ones whose value leaves out what may come now.
+        blamed: those of the revived that end again, because of another member, with its root cause.
+    """
 
     revived: list[int]
     outdated: list[int]
+    blamed: dict[int, int]
 
 
 def reopen(turn: Turn, pending: list[int]) -> Reopened:
@@ -221,9 +228,9 @@ def reopen(turn: Turn, pending: list[int]) -> Reopened:
     followed = supersedes.successors(turn.db, ids) if ids else {}
     ids = [g for g in ids if g not in followed]
     if not ids:
-        return Reopened([], [])
+        return Reopened([], [], {})
     gathers.lock(turn.db, ids)
-    found = Reopened([], [])
+    found = Reopened([], [], {})
     for gather in ids:
         known = gathers.get(turn.db, gather)
         assert known is not None
@@ -233,30 +240,42 @@ def reopen(turn: Turn, pending: list[int]) -> Reopened:
             if row.failed and not row.need and not row.one:
                 found.outdated.append(gather)
             continue
-        hopeless = row.members - bad < _needed(row)
-        gathers.recount(turn.db, gather, gathers.DEAD if hopeless else gathers.OPEN, open_stretches, good, bad)
-        if state == gathers.DEAD and not hopeless:
+        hopeless = row.members - len(bad) < _needed(row)
+        blamed = _to_blame(turn, gather, bad) if hopeless else None
+        stays = hopeless and blamed is None
+        gathers.recount(turn.db, gather, gathers.DEAD if stays else gathers.OPEN, open_stretches, good, len(bad))
+        if state == gathers.DEAD and not stays:
             found.revived.append(gather)
+            if blamed is not None:
+                found.blamed[gather] = blamed
     return found
 
 
-def _recount_stretches(turn: Turn, gather: int) -> tuple[int, int, int]:
-    """Set the stretches' counters from their members' rows: (stretches not ended, members complete, ended without a
-    value).
+def _to_blame(turn: Turn, gather: int, bad: list[int]) -> int | None:
+    """The root cause of one of these members, if none of them has the one that the collection names."""
+    rows = data.get(turn.db, [gather, *bad], values=False)
+    causes = {rows[d].cause or 0 for d in bad}
+    return None if gather not in rows or (rows[gather].cause or 0) in causes else max(causes)
+
+
+def _recount_stretches(turn: Turn, gather: int) -> tuple[int, int, list[int]]:
+    """Set the stretches' counters from their members' rows: (stretches not ended, members complete, those ended
+    without a value).
     """
-    open_stretches = good = bad = 0
+    open_stretches = good = 0
+    bad: list[int] = []
     for s in gathers.stretches(turn.db, gather):
         ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED]
         aside = turn.untold([datum for datum, _ in ended])
-        states = [state for datum, state in ended if datum not in aside]
-        complete = sum(1 for state in states if state in _HAD_VALUE)
-        good += complete
-        bad += len(states) - complete
-        if len(states) < s.n:
+        told = [(datum, state) for datum, state in ended if datum not in aside]
+        failed = [datum for datum, state in told if state not in _HAD_VALUE]
+        good += len(told) - len(failed)
+        bad += failed
+        if len(told) < s.n:
             open_stretches += 1
             turn.engine.levels.add(gathers.level(s.n, s.step))
-        if s.n - len(states) != s.pending:
-            gathers.recount_stretch(turn.db, gather, s.seq, s.n - len(states), None)
+        if s.n - len(told) != s.pending:
+            gathers.recount_stretch(turn.db, gather, s.seq, s.n - len(told), None)
     return open_stretches, good, bad
 
 
