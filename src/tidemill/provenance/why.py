@@ -155,6 +155,8 @@ class _Explainer:
             tried = bool(attempts.of(self._db, [run]))
             text = f"it {_past(cause.state)}" + f": {cause.message}" * (cause.message not in _ENDED.values())
             text += f"; why it was executed: {executed}" * tried
+        elif state in {RunView.INVALID, RunView.DELETED}:
+            text = f"its result was marked {state}; why it was executed: {text}"
         return Why(
             run=run_id(now.run.block, run),
             task=now.spec.name,
