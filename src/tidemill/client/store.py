@@ -141,7 +141,7 @@ class Store:
 
     def show(self, id: str | int) -> details.RunInfo | details.BlockInfo | details.DatumInfo:
         """Everything about a run (`"3.117"`), a block (`3`) or a datum (`"datum:45"`)."""
-        what = ids.parse(id, "block")
+        what = ids.parse(id)
         return details.show(self.db, self.place, what)
 
     @without_our_frames
@@ -153,7 +153,7 @@ class Store:
             NotFoundError: there is no such thing.
             RunFailedError, RunCancelledError: it has no value, or none yet.
         """
-        what = ids.parse(id, "block")
+        what = ids.parse(id)
         if what.kind == "run":
             return self.reader.outputs(find.find_run(self.db, what).id)
         if what.kind == "datum":
@@ -183,7 +183,7 @@ class Store:
 
     def lineage(self, id: str | int, *, up: bool = True, depth: int | None = None) -> picture.Lineage:
         """What a run, datum or workflow's result came from, or (not `up`) what came from it."""
-        what = ids.parse(id, "block")
+        what = ids.parse(id)
         return lineage.trace(self.db, what, up=up, depth=depth)
 
     def logs(self, run: str | int) -> list[logs.Log]:
