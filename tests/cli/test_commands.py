@@ -222,7 +222,7 @@ def counting(place: str):
 def test_after_a_rerun_the_newest_result_is_shown(cli: Run, folder: Path) -> None:
     (folder / "counting.py").write_text(COUNTING)
     found = cli("run", "counting.py", "-q")
-    assert (found.code, found.err) == (2, "error[TM100]: counting needs a value of 'place': --set place=…\n")
+    assert (found.code, found.err) == (2, "error[TM100]: counting needs a value of 'place'\n  --set place=…\n")
     assert cli("run", "counting.py", "-q", "--set", f"place={folder / 'n'}").out == "10\n"
     assert cli("rerun", "1.1", "-q").out == "20\n"
     assert json.loads(cli("show", "1", "--json").out)["result"] == ["20"]
@@ -286,7 +286,7 @@ def test_debug_runs_one_step_alone(cli: Run, folder: Path) -> None:
         (["run", "flow.py", "--workflow", "x"], 2, "error[TM100]: flow.py has no workflow 'x'"),
         (["run", "flow.py", "--workflow", "sums", "--set", "m=1"], 2, "sums has no parameter 'm'; it has n"),
         (["run", "flow.py", "--workflow", "sums", "--set", "n=many"], 2, "'many' does not fit int"),
-        (["run", "flow.py", "--workflow", "settings"], 2, "settings needs a value of 'n': --set n=…"),
+        (["run", "flow.py", "--workflow", "settings"], 2, "settings needs a value of 'n', 'name'"),
         (["run", "flow.py", "--workflow", "sums", "--workers", "0"], 2, "workers must be a positive integer"),
         (["run", "flow.py", "--workflow", "sums", "--store", "s3://x"], 2, "not a store address: s3://x"),
         (["status"], 2, "there is no store at"),

@@ -36,7 +36,9 @@ def load_call(file: Path, workflow: str | None, settings: Sequence[str]) -> Call
     values = parse_settings(found.signature, settings)
     missing = [p.name for p in found.signature.ports if not (p.optional or p.variadic or p.name in values)]
     if missing:
-        raise UsageError("\n".join(f"{found.name} needs a value of {name!r}: --set {name}=…" for name in missing))
+        names = ", ".join(map(repr, missing))
+        hint = " ".join(f"--set {name}=…" for name in missing)
+        raise UsageError(f"{found.name} needs a value of {names}", hint=hint)
     call: Call[Any] = found(**values)
     return call
 
