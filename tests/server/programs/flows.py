@@ -173,6 +173,23 @@ def filling(n: int) -> Any:
     return total(large(tm.sweep(list(range(n)))))
 
 
+@tm.task
+def bulk(i: int) -> bytes:
+    note(f"bulk {i}")
+    return bytes([i]) * 100_000
+
+
+@tm.task
+def weigh(parts: list[bytes]) -> int:
+    note("weigh")
+    return sum(map(len, parts))
+
+
+@tm.workflow
+def bulky(n: int) -> Any:
+    return weigh(bulk(tm.sweep(list(range(n)))))
+
+
 def main(url: str, workers: str, name: str, *args: str) -> None:
     with tm.open(url, objects=os.environ.get("TEST_OBJECTS", "")) as store:
         flow = globals()[name]

@@ -82,6 +82,10 @@ _ALL_OBJECTS = Statement(
     "union select c.digest from content c join datum d on d.id = c.datum where d.state = 2 union select digest from "
     "literal"
 )
+_ANY_OBJECT = Statement(
+    "select exists (select 1 from content), exists (select 1 from literal), exists (select 1 from datum where value is "
+    "null and state = 2 and kind = 1 and src is null and size > 0)"
+)
 _LIFETIME = insert("lifetime", "datum:i kind:i block:i", ignore=True)
 _LIFETIMES = Statement("select count(*) from lifetime")
 _BLOCK_LIFETIMES = Statement("delete from lifetime where block in (select value from {ids}) returning datum")
@@ -263,6 +267,12 @@ def any_forward(db: Database) -> int:
 def live_objects(db: Database) -> set[bytes]:
     """Digests of all stored objects that complete data or arguments name."""
     return {bytes(r[0]) for r in db.rows(_ALL_OBJECTS)}
+
+
+def any_object(db: Database) -> bool:
+    """Whether any datum or argument is in the object store; may read all data once."""
+    row = db.one(_ANY_OBJECT)
+    return row is not None and any(row)
 
 
 AFTER_USE, AFTER_BLOCK = 1, 2
