@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tidemill.client import following
 from tidemill.client.connection import Connection
 from tidemill.client.later import Later
+from tidemill.client.naming import DEFAULT, store_option
 from tidemill.client.results import Reader
 from tidemill.model import ids
 from tidemill.model.errors import NotFoundError, RunCancelledError, RunFailedError, without_our_frames
@@ -32,8 +33,6 @@ else:
         for name in ("details", "failures", "garbage", "handle", "handled", "logs", "planning", "queries")
     )
     lineage, why = Later("tidemill.provenance.lineage"), Later("tidemill.provenance.why")
-
-DEFAULT = ".tidemill"
 
 
 class Store:
@@ -92,7 +91,7 @@ class Store:
     @cached_property
     def reader(self) -> Reader:
         """Turns data into values."""
-        return Reader(self.db, lambda: self.objects, self.place.directory / "files")
+        return Reader(self.db, lambda: self.objects, self.place.directory / "files", store_option(self.url))
 
     def connect(self, workers: int = 0) -> Connection:
         """A connection to the process that serves this store, started if there is none."""

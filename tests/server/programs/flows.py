@@ -180,14 +180,34 @@ def bulk(i: int) -> bytes:
 
 
 @tm.task
-def weigh(parts: list[bytes]) -> int:
-    note("weigh")
-    return sum(map(len, parts))
+def weigh(parts: list[bytes], files: list[Path], more: int) -> int:
+    note(f"weigh {more}")
+    return sum(map(len, parts)) + sum(len(file.read_text()) for file in files) + more
+
+
+@tm.task
+def leaf(i: int) -> Path:
+    note(f"leaf {i}")
+    Path("leaf.txt").write_text("x" * i)
+    return Path("leaf.txt")
 
 
 @tm.workflow
-def bulky(n: int) -> Any:
-    return weigh(bulk(tm.sweep(list(range(n)))))
+def bulky(n: int, more: int = 0) -> Any:
+    """Large values in files of the object store, small files in its pack."""
+    numbers = tm.sweep(list(range(n)))
+    return weigh(bulk(numbers), leaf(numbers), more)
+
+
+@tm.workflow
+def given(more: int) -> Any:
+    return weigh([b"given" * 20_000], [], quick_after(more))
+
+
+@tm.task
+def quick_after(more: int) -> int:
+    pass_gate("a")
+    return more
 
 
 def main(url: str, workers: str, name: str, *args: str) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "open_objects",
     "same_place",
     "send_url",
+    "shown",
 ]
 
 
