@@ -195,13 +195,47 @@ def test_rerun_makes_new_runs(cli: Run) -> None:
     assert json.loads(cli("why", rows[1]["id"], "--json").out)["verdict"] == "forced"
 
 
+COUNTING = """
+from pathlib import Path
+import tidemill as tm
+
+
+@tm.task
+def count(place: str) -> int:
+    path = Path(place)
+    number = int(path.read_text()) + 1 if path.exists() else 1
+    path.write_text(str(number))
+    return number
+
+
+@tm.task
+def ten_times(x: int) -> int:
+    return 10 * x
+
+
+@tm.workflow
+def counting(place: str):
+    return ten_times(count(place))
+"""
+
+
+def test_after_a_rerun_the_newest_result_is_shown(cli: Run, folder: Path) -> None:
+    (folder / "counting.py").write_text(COUNTING)
+    found = cli("run", "counting.py", "-q")
+    assert (found.code, found.err) == (2, "error[TM100]: counting needs a value of 'place': --set place=…\n")
+    assert cli("run", "counting.py", "-q", "--set", f"place={folder / 'n'}").out == "10\n"
+    assert cli("rerun", "1.1", "-q").out == "20\n"
+    assert json.loads(cli("show", "1", "--json").out)["result"] == ["20"]
+    assert "ten_times 2.4" in cli("lineage", "1").out
+
+
 def test_invalid_results_are_not_reused(cli: Run) -> None:
     sums(cli, "-q", "--set", "n=1")
     assert cli("invalidate", "1.1").out == "marked invalid: 1.1\n"
     assert (
         json.loads(cli("plan", "flow.py", "--workflow", "sums", "--set", "n=1", "--json").out)["tasks"][0]["run"] == 1
     )
-    assert cli("hold", "1.1").out == "none of these could be held\n"
+    assert cli("hold", "1.1").out == "none of these could be held: 1.1 is invalid\n"
 
 
 def test_cancel_of_what_has_ended_says_so(cli: Run) -> None:

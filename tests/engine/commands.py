@@ -3,18 +3,23 @@
 import random
 from typing import Any, NamedTuple
 
+import msgspec
+
 from tests.engine.tasks import total
-from tidemill.engine import control, expire, hold, hubs, remove, rerun, revive, shares
+from tidemill.engine import control, expire, external, hold, hubs, remove, rerun, revive, shares
 from tidemill.engine.flags import SUPERSEDED
+from tidemill.model.delta import RunFlag
 from tidemill.model.errors import ConflictError, NotFoundError
+from tidemill.model.protocol import Failure
 from tidemill.model.states import BlockState, RunState
 from tidemill.stores.state import blocks
-from tidemill.stores.state.data import GATHER, VALUE
+from tidemill.stores.state.data import GATHER, GONE, VALUE
 from tidemill.stores.state.database import Row
 from tidemill.testing.engine import Crash, EngineDriver
-from tidemill.testing.graphs import Graph, Slot, Task
+from tidemill.testing.graphs import Graph, Slot, Task, stored
 
 _BADLY = (RunState.ERROR, RunState.SKIPPED, RunState.CANCELLED)
+decode = msgspec.msgpack.Decoder(Failure).decode
 _ALL = {"on_error": "run", "on_skipped": "run", "on_cancelled": "run"}
 _NONE = {"on_error": "fail", "on_skipped": "fail", "on_cancelled": "fail"}
 LIMIT = 1000
@@ -80,6 +85,25 @@ class Drawn(NamedTuple):
     values: list[Any]
 
 
+def draw_loose(world: World, graph: Graph, made: list[Slot]) -> None:
+    """Runs and collections whose values depend on what comes first; nothing that is compared follows from them."""
+    draw = world.draw
+    loose: list[Slot] = []
+    for _ in range(draw.randint(0, 4)):
+        chosen = [draw.choice([*made, *loose]) for _ in range(draw.randint(2, 5))]
+        kind = draw.random()
+        if kind < 0.3:
+            loose.append(graph.run("anyway", *chosen, need=draw.randint(1, len(chosen))))
+        elif kind < 0.5:
+            loose.append(graph.gather(chosen, one=True))
+        elif kind < 0.7:
+            loose.append(graph.gather(chosen, need=draw.randint(1, len(chosen))))
+        elif kind < 0.85:
+            loose.append(graph.run("add", *chosen, flags=RunFlag.NO_CACHE))
+        else:
+            loose.append(graph.run(draw.choice(["anyway", "strict"]), *chosen))
+
+
 def draw_graph(world: World, graph: Graph) -> Drawn:
     draw = world.draw
     made: list[Slot] = []
@@ -118,6 +142,7 @@ def draw_graph(world: World, graph: Graph) -> Drawn:
             made.append(graph.run("number", x, **options))
             values.append(x)
     graph.result = made
+    draw_loose(world, graph, made)
     return Drawn(graph, values)
 
 
@@ -128,15 +153,16 @@ class Commander:
         self.d = driver
         self.world = world
         self.draw = world.draw
-        self.hub = 0
+        self.hub = self.more = 0
         self.commands = [
             self.retry, self.retry, self.rerun, self.rerun, self.rerun_block, self.hold, self.unhold, self.cancel,
             self.cancel_block, self.lose, self.expire, self.invalidate, self.share, self.actions, self.suspend,
+            self.limit_lifetimes, self.submit_more, self.submit_more,
         ]  # fmt: skip
 
     def runs(self, *states: RunState) -> list[int]:
         """Some runs in these states."""
-        rows = [r for r in self.d.rows("select id, state from run") if r[1] in states]
+        rows = [r for r in self.d.rows("select id, state from run order by id") if r[1] in states]
         return self.some(rows)
 
     def some(self, rows: list[Row], most: int = 3) -> list[int]:
@@ -158,7 +184,7 @@ class Commander:
         self.d.control(rerun.rerun, self.runs(*ended))
 
     def rerun_block(self) -> None:
-        rows = [r for r in self.d.rows("select id, state from block") if r[1] >= BlockState.COMPLETE]
+        rows = [r for r in self.d.rows("select id, state from block order by id") if r[1] >= BlockState.COMPLETE]
         for block in self.some(rows, 1):
             self.d.control(rerun.rerun_block, block)
 
@@ -172,12 +198,14 @@ class Commander:
         self.d.control(control.cancel_runs, self.runs(RunState.LIVE, RunState.HELD), 0, running=True)
 
     def cancel_block(self) -> None:
-        rows = [r for r in self.d.rows("select id, state from block") if r[1] < BlockState.COMPLETE]
+        rows = [r for r in self.d.rows("select id, state from block order by id") if r[1] < BlockState.COMPLETE]
         for block in self.some(rows, 1):
             self.d.control(control.cancel_block, block)
 
     def data(self, *kinds: int) -> list[int]:
-        return self.some([r for r in self.d.rows("select id, kind from datum where state = 2") if r[1] in kinds])
+        return self.some(
+            [r for r in self.d.rows("select id, kind from datum where state = 2 order by id") if r[1] in kinds]
+        )
 
     def lose(self) -> None:
         self.d.control(expire.lose, self.data(VALUE, GATHER))
@@ -197,18 +225,62 @@ class Commander:
         command = self.draw.choice([hubs.action, hubs.withdraw])
         self.d.control(command, self.runs(RunState.LIVE), self.hub)
 
+    def limit_lifetimes(self) -> None:
+        low, n, block = self.draw.choice(self.d.rows("select out_lo, out_n, id from block order by id"))
+        ids = {low + self.draw.randrange(n) for _ in range(3)} if n else set()
+        self.d.control(expire.set_lifetime, sorted(ids), block, after_use=self.draw.random() < 0.7)
+
+    def submit_more(self) -> None:
+        """Another workflow, which names data and ends of blocks that are there already, in whatever state."""
+        g = self.d.graph()
+        found = [r[0] for r in self.d.rows("select id from block order by id")]
+        after = [stored(self.d.control(external.end_of, b)) for b in self.draw.sample(found, min(2, len(found)))]
+        # ends of blocks have no value: they only order
+        ends = {r[0] for r in self.d.rows("select out from block union select id from datum where kind = 3")}
+        named = [r[0] for r in self.d.rows("select datum from edge union select id from datum order by 1")]
+        named = [d for d in named if d not in ends]
+        used = [stored(d) for d in self.draw.sample(named, min(3, len(named)))]
+        one = g.run("anyway", *used, after=after)
+        two = g.run("add", *used, 1)
+        g.run("strict", g.gather([one, two, *used], tolerate=self.draw.randint(0, 2)))
+        self.more += 1
+        self.d.submit(g, key=f"more {self.more}")
+
     def suspend(self) -> None:
-        hub = self.draw.choice([r[0] for r in self.d.rows("select id from hub where name <> ?", hubs.NOWHERE)])
+        hub = self.draw.choice(
+            [r[0] for r in self.d.rows("select id from hub where name <> ? order by id", hubs.NOWHERE)]
+        )
         self.d.control(hubs.set_active, hub, active=self.draw.random() < 0.7)
 
     # ------------------------------------------------------------------------------------------------- in the end
 
+    def needs(self, run: int) -> set[int]:
+        """The runs that made what a run needs and is gone: its inputs, and what is collected in them."""
+        data = {r[0]: r[1:] for r in self.d.rows("select id, run, state, src from datum")}
+        members = self.d.rows("select gather, lo, n, step from member")
+        wanted = [r[0] for r in self.d.rows("select datum from edge where run = ?", run)]
+        seen: set[int] = set()
+        while wanted:
+            datum = wanted.pop()
+            if datum in seen or datum not in data:
+                continue
+            seen.add(datum)
+            src = data[datum][2] or datum
+            wanted += [i for g, lo, n, step in members if g == src for i in range(lo, lo + n * step, step)]
+        gone = [d for d in seen if data[d][1] in GONE or (data[d][2] and data[data[d][2]][1] in GONE)]
+        return {data[d][0] for d in gone}
+
     def mend(self) -> bool:
         """Ask for whatever is still missing; False if nothing is."""
-        for (hub,) in self.d.rows("select id from hub where active = 0 and name <> ?", hubs.NOWHERE):
+        for (hub,) in self.d.rows("select id from hub where active = 0 and name <> ? order by id", hubs.NOWHERE):
             self.d.control(hubs.set_active, hub, active=True)
             return True
-        rows = [r for r in self.d.rows("select id, state, flags from run") if not r[2] & SUPERSEDED]
+        rows = self.d.rows("select id, state, flags, cause from run order by id")
+        # what a run grew is superseded with it and has no newer generation: who named that ended for good
+        newer = {r[0] for r in self.d.rows("select old from supersede where kind = 2")}
+        never = {r[0] for r in rows if r[2] & SUPERSEDED} - newer
+        for_good = never | {r for r in lost_inputs(self.d) if self.needs(r) & never}
+        rows = [r for r in rows if not r[2] & SUPERSEDED and (r[1] == RunState.CANCELLED or r[3] not in for_good)]
         for states, command in (
             ((RunState.HELD,), hold.unhold),
             ((RunState.INVALID,), rerun.rerun),
@@ -219,6 +291,13 @@ class Commander:
                 self.d.control(command, found)
                 return True
         return False
+
+
+def lost_inputs(d: EngineDriver) -> set[int]:
+    """Runs that failed because nobody can make what they need."""
+    rows = d.rows("select run, body from failure order by run, n")
+    last = {run: decode(bytes(body)) for run, body in rows}
+    return {run for run, failure in last.items() if failure.kind == "lost input"}
 
 
 def check_results(d: EngineDriver, block: int, drawn: Drawn) -> None:

@@ -19,6 +19,7 @@ def history(d: EngineDriver, world: World, commander: Commander, steps: int) -> 
             d.step()
         elif chance < 0.55:
             d.crash()
+            d.engine.random.seed(world.draw.random())
         elif chance < 0.6:
             d.clock.now += 10.0
         else:

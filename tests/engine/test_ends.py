@@ -4,7 +4,7 @@ import pytest
 
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, ANYWAY, NUMBER, Switch, shaky
-from tidemill.engine import activate, reclaim, revive
+from tidemill.engine import activate, external, reclaim, rerun, revive
 from tidemill.model.states import BlockState, DatumState, RunView
 from tidemill.testing.engine import EngineDriver
 from tidemill.testing.graphs import Graph, Slot, stored
@@ -89,4 +89,21 @@ def test_a_retry_in_between(drive: Drive) -> None:
     d.settle()
     assert d.results(block)[0] == sum(1 + i for i in range(10))
     assert d.block(block).state == BlockState.COMPLETE
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_an_end_that_no_longer_holds_is_not_heard_of(drive: Drive) -> None:
+    d = drive(NUMBER, ANYWAY, shaky(Switch()))
+    g = d.graph()
+    a, _ = g.run("number", 1), g.run("shaky", 1)
+    block = d.submit(g)
+    end = d.control(external.end_of, block)
+    g2 = d.graph()
+    g2.run("anyway", stored(d.datum(block, g, a)), after=[stored(end)])
+    d.submit(g2)
+    d.settle()
+    assert d.state(end) is DatumState.ERROR
+    d.control(rerun.rerun, [d.run_id(block, a)])
+    check_invariants(d.engine.db)  # the new run waits for the block that is open again
+    d.settle()
     check_invariants(d.engine.db, quiet=True)

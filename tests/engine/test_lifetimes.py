@@ -221,3 +221,57 @@ def test_what_is_needed_is_not_deleted(drive: Drive) -> None:
     with pytest.raises(ConflictError, match="needs datum"):
         d.control(remove.delete_runs, [d.run_id(block, a)])
     assert d.control(remove.delete_runs, [d.run_id(block, a) + 1]) == []
+
+
+def test_a_collection_in_a_collection_lacks_what_another_run_made_first(drive: Drive) -> None:
+    d = drive(NUMBER, ADD)
+    g = d.graph()
+    first = g.run("number", 1)
+    block = d.submit(g)
+    d.settle()
+    g2 = d.graph()
+    inner = g2.gather([g2.run("number", 1), g2.run("number", 2)])
+    g2.result = [g2.run("add", g2.gather([inner]))]
+    second = d.submit(g2)
+    d.control(expire.expire, [d.datum(block, g, first)])
+    d.settle()
+    assert d.results(second) == [3]
+    assert d.count("add") == 1
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_member_lost_for_good(drive: Drive) -> None:
+    d = drive(NUMBER, ADD)
+    g = d.graph()
+    a, b = g.run("number", 1), g.run("number", 2)
+    block = d.submit(g)
+    d.settle()
+    g2 = d.graph()
+    whole = g2.gather([stored(d.datum(block, g, a)), stored(d.datum(block, g, b))])
+    last = g2.run("add", g2.gather([whole, g2.run("number", 3)]))
+    second = d.submit(g2)
+    d.control(remove.delete_runs, [d.run_id(block, a)])
+    d.settle()
+    assert d.view(d.run_id(second, last)) is RunView.ERROR
+    assert "nothing here makes it" in str(d.rows("select body from failure order by run, n desc")[0][0])
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_leg_that_was_reused_is_not_made_again_by_whoever_made_it_first(drive: Drive) -> None:
+    d = drive(NUMBER, ADD)
+    g = d.graph()
+    first = g.run("number", 1)
+    block = d.submit(g)
+    d.settle()
+    g2 = d.graph()
+    either = g2.gather([g2.run("number", 1), g2.run("number", 2)], one=True)
+    second = d.submit(g2)
+    d.settle()
+    d.control(remove.delete_runs, [d.run_id(block, first)])
+    d.control(expire.expire, [d.datum(second, g2, either)])
+    g3 = d.graph()
+    last = g3.run("add", stored(d.datum(second, g2, either)))
+    third = d.submit(g3)
+    d.settle()
+    assert d.value(d.datum(third, g3, last)) == 1
+    check_invariants(d.engine.db, quiet=True)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.commands import Commander, Drawn, World, check_results, draw_graph
 from tidemill.testing.engine import EngineDriver, StandingClock
+from tidemill.testing.graphs import Task
 from tidemill.testing.invariants import check_invariants
 
 
@@ -172,3 +173,40 @@ def test_a_store_is_made_once_however_many_open_it(postgres_database: str) -> No
     for t in threads:
         t.join()
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_an_equal_run_of_another_engine_is_waited_for(postgres_database: str, well: bool) -> None:
+    clock = StandingClock()
+    broken = ["once"] * (not well)
+
+    def number(x: int) -> int:
+        if broken:
+            broken.clear()
+            raise ValueError("not this time")
+        return x
+
+    tasks = [Task("number", number), Task("double", lambda x: 2 * x)]
+    one, two = (EngineDriver(postgres_database, tasks, clock=clock, shared=True) for _ in range(2))
+    blocks: list[int] = []
+    for d in (one, two):
+        g = d.graph()
+        first = g.run("number", 7)
+        g.result = [g.run("double", first)]
+        blocks.append(d.submit(g, key=str(len(blocks))))
+        if d is one:
+            (claimed,) = one.take()
+    for _ in range(3):
+        two.step()
+    assert not two.log, "there is nothing to do but to wait"
+    outcome = one.execute(claimed)
+    assert outcome is not None
+    one.hand_in(outcome)
+    while two.step() or one.step():
+        pass
+    assert two.results(blocks[1]) == [14]
+    assert one.count("number") + two.count("number") == 1 + (not well)
+    assert one.block(blocks[1]).reused == (2 if well else 0)
+    for d in (one, two):
+        check_invariants(d.engine.db, quiet=True)
+        d.close()

@@ -4,7 +4,7 @@ import pytest
 
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, COLLECT, NUMBER, PAIR, Growing, Switch, shaky
-from tidemill.engine import control, expire, remove, rerun, revive
+from tidemill.engine import control, expire, external, remove, rerun, revive
 from tidemill.model.delta import RunFlag
 from tidemill.model.errors import ConflictError, NotFoundError
 from tidemill.model.events import Kind, decode
@@ -240,6 +240,18 @@ def test_runs_on_several_inputs_of_which_they_need_some(drive: Drive) -> None:
     assert d.value(d.datum(block, g, part)) == [101, 2]
 
 
+def test_inputs_that_are_gone_had_come_all_the_same(drive: Drive) -> None:
+    d = drive(NUMBER, COLLECT)
+    g = d.graph()
+    a, b = g.run("number", 1), g.run("number", 2)
+    part = g.run("collect", a, b, need=2)
+    block = d.submit(g)
+    d.settle()
+    d.control(expire.expire, [d.datum(block, g, a), d.datum(block, g, b)])
+    again(d, d.run_id(block, part))
+    assert d.value(d.datum(block, g, part)) == [1, 2]
+
+
 def test_runs_without_cache_execute_in_the_cone(drive: Drive) -> None:
     d = drive(NUMBER, ADD)
     g = d.graph()
@@ -314,4 +326,124 @@ def test_a_cone_that_reaches_a_block_being_stopped(drive: Drive) -> None:
     d.settle()
     assert d.block(second).state == BlockState.CANCELLED
     assert {d.view(d.newest_run(d.run_id(second, s))) for s in used} == {RunView.CANCELLED}
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_datum_without_a_value_stands_for_its_newest_generation(drive: Drive) -> None:
+    growing = Growing(NUMBER, ADD)
+
+    def hand_on(old: int) -> Graph:
+        g = growing.graph()
+        g.forwards = [stored(old)]
+        return g
+
+    d = drive(*growing.all(counter(), Task("hand on", hand_on)))
+    g = d.graph()
+    a = g.run("draw")
+    b = g.run("add", a, 1)
+    block = d.submit(g)
+    d.control(control.cancel_runs, [d.run_id(block, b)], 0, running=True)
+    d.settle()
+    again(d, d.run_id(block, a))
+    old = d.datum(block, g, b)
+    g2 = d.graph()
+    whole = g2.gather([g2.run("number", 1), stored(old), g2.run("number", 2)])
+    g2.result = [g2.run("add", stored(old), 1), whole, g2.run("hand on", old)]
+    second = d.submit(g2)
+    check_invariants(d.engine.db)
+    d.settle()
+    assert d.results(second) == [103, [1, 102, 2], 102]
+    assert d.block(second).state == BlockState.COMPLETE
+    check_invariants(d.engine.db, quiet=True)
+
+
+@pytest.mark.parametrize("newest", ["there", "gone too"])
+def test_an_older_generation_that_is_gone_when_it_is_needed(drive: Drive, newest: str) -> None:
+    d = drive(counter(), ADD)
+    g = d.graph()
+    a = g.run("draw")
+    block = d.submit(g)
+    d.settle()
+    old = d.datum(block, g, a)
+    new = again(d, d.run_id(block, a))
+    g2 = d.graph()
+    g2.result = [g2.run("add", stored(old), 1), g2.run("add", g2.gather([stored(old)]), 2)]
+    second = d.submit(g2)
+    made = d.run(new[d.run_id(block, a)]).out
+    d.control(expire.expire, [old, made] if newest == "gone too" else [old])
+    d.settle()
+    drawn = 102 if newest == "gone too" else 101
+    assert d.results(second) == [drawn + 1, drawn + 2]
+    assert d.count("draw") == drawn - 99
+    assert d.block(second).state == BlockState.COMPLETE
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_what_a_superseded_growth_made_is_not_promised_any_more(drive: Drive) -> None:
+    growing = Growing(NUMBER, ADD)
+    times = iter([1, 2])
+
+    def grow(member: int) -> Graph:
+        g = growing.graph()
+        g.forwards = [g.gather([stored(member)] * next(times))]
+        return g
+
+    d = drive(*growing.all(Task("grow", grow)))
+    g = d.graph()
+    a = g.run("number", 5)
+    first = d.submit(g)
+    d.settle()
+    member = d.datum(first, g, a)
+    g2 = d.graph()
+    g2.result = [g2.run("grow", member)]
+    second = d.submit(g2)
+    d.settle()
+    ((inner,),) = d.rows("select id from gather")
+    again(d, d.run_id(second, g2.result[0]))
+    g3 = d.graph()
+    g3.result = [g3.run("add", stored(inner))]
+    third = d.submit(g3)
+    d.control(expire.lose, [member])
+    d.settle()
+    assert d.results(third) == [5]
+    assert d.results(second) == [[5, 5]]
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_block_of_a_superseded_growth_is_not_run_again(drive: Drive) -> None:
+    growing = Growing(counter(), ADD)
+    d = drive(*growing.all(grower(growing)))
+    g = d.graph()
+    a = g.run("grow", 1000)
+    block = d.submit(g)
+    d.settle()
+    ((grown,),) = d.rows("select id from block where owner is not null")
+    again(d, d.run_id(block, a))
+    with pytest.raises(ConflictError, match=f"with run {d.run_id(block, a)} that grew it"):
+        d.control(rerun.rerun_block, grown)
+
+
+def test_a_growth_without_runs_ends_anew(drive: Drive) -> None:
+    growing = Growing(counter())
+
+    def grow() -> Graph:
+        g = growing.graph()
+        g.forwards = [g.run("draw")]
+        return g
+
+    d = drive(*growing.all(Task("grow", grow)))
+    g = d.graph()
+    g.result = [g.run("grow")]
+    block = d.submit(g)
+    d.settle()
+    ((grown,),) = d.rows("select id from block where owner is not null")
+    g2 = d.graph()
+    g2.result = [g2.run("draw", 1, after=[stored(d.control(external.end_of, grown))])]
+    second = d.submit(g2)
+    d.settle()
+    d.control(remove.delete_block, grown)
+    d.control(rerun.rerun_block, grown)
+    d.settle()
+    assert d.results(block) == [102]
+    assert d.results(second) == [101]
     check_invariants(d.engine.db, quiet=True)

@@ -214,3 +214,20 @@ def test_many_consumers_are_revived_in_slices(drive: Drive, monkeypatch: pytest.
     d.settle()
     assert d.results(block) == [sum(1 + i for i in range(35))]
     check_invariants(d.engine.db, quiet=True)
+
+
+def test_a_collection_that_ends_again_names_who_is_to_blame_now(drive: Drive) -> None:
+    switch = Switch()
+    d = drive(NUMBER, ADD, shaky(switch), Task("other", Switch()))
+    g = d.graph()
+    first, second = g.run("shaky", 1, priority=1), g.run("other", 2)
+    whole = g.gather([first, second])
+    after = g.run("add", whole)
+    block = d.submit(g)
+    d.settle()
+    bad = d.run_id(block, second)
+    assert d.run(d.run_id(block, after)).cause == d.run_id(block, first)
+    mend(d, switch, d.run_id(block, first))
+    assert d.view(d.run_id(block, after)) is RunView.SKIPPED
+    assert d.run(d.run_id(block, after)).cause == bad
+    assert d.rows("select cause from datum where id = ?", d.datum(block, g, whole)) == [(bad,)]

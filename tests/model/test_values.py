@@ -683,3 +683,21 @@ def _microseconds(action: Callable[[Any], object], value: object, count: int = 5
             action(value)
         best = min(best, clock.perf_counter() - start)
     return best / count * 1e6
+
+
+def test_objects_of_a_scripts_own_class_have_the_same_bytes_each_time(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tidemill.model.values import decode, encode, pickled\n"
+        "class Settings:\n    def __init__(self, v): self.v = v\n"
+        "def double(x): return 2 * x\n"
+        "data = encode([Settings({'a': 1}), {'f': double}])\n"
+        "found = decode(data)\n"
+        "assert type(found[0]) is Settings and found[0].v == {'a': 1} and found[1]['f'] is double\n"
+        "print(pickled(data), data.hex())\n"
+    )
+    told = {
+        subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout for _ in range(2)
+    }
+    assert len(told) == 1
+    assert told.pop().startswith("True ")

@@ -71,6 +71,25 @@ def test_ctrl_c_does_not_wait_for_what_is_still_to_be_submitted(bench: Bench) ->
     assert bench.block().total < many // 2
 
 
+def test_what_failed_before_is_tried_again_when_the_same_command_continues(bench: Bench) -> None:
+    gates = bench.gates(["a", "b"])
+    missing = bench.directory / "missing"
+    program = bench.start("needs_and_gates", str(missing), ["a", "b"])
+    gates[0].reached()
+    assert bench.run(str(missing)).state == RunState.ERROR
+    program.ctrl_c()
+    program.says(FINISHING)
+    wait_for(lambda: not any(h.active for h in bench.look(classes.hubs)), "the workflow to be suspended")
+    gates[0].open()
+    assert program.ended() == 128 + signal.SIGINT
+    missing.write_text("here it is")
+    gates[1].open()
+    program = bench.start("needs_and_gates", str(missing), ["a", "b"])
+    assert program.result() == ["here it is", ["a", "b"]]
+    assert "continuing" in program.said.decode()
+    assert bench.block().state == BlockState.COMPLETE
+
+
 def test_ctrl_c_twice_stops_at_once(bench: Bench) -> None:
     gates = bench.gates(NAMES)
     program = bench.start("gates_after_quick", NAMES)

@@ -15,6 +15,7 @@ from tidemill.model.ids import parse, run_id
 from tidemill.model.states import BlockState
 from tidemill.provenance.find import find_block, find_run
 from tidemill.stores.state import lineage
+from tidemill.stores.state import runs as run_rows
 
 
 def cancel(ids: Ids, /, *, store: StorePath = None, json: Json = False) -> None:
@@ -25,19 +26,19 @@ def cancel(ids: Ids, /, *, store: StorePath = None, json: Json = False) -> None:
         _tell(answer, json=json, text="\n".join(_cancelled(found, blocks, runs, answer["runs"])))
 
 
-def hold(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> None:
+def hold(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> int:
     """Keep runs that have not started from starting, until `unhold`."""
-    _for_runs("hold", "held", ids, store, json=json)
+    return _for_runs("hold", "held", ids, store, json=json)
 
 
-def unhold(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> None:
+def unhold(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> int:
     """Let held runs go on."""
-    _for_runs("unhold", "let go", ids, store, json=json)
+    return _for_runs("unhold", "let go", ids, store, json=json)
 
 
-def invalidate(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> None:
+def invalidate(ids: RunIds, /, *, store: StorePath = None, json: Json = False) -> int:
     """Never reuse the results of these runs again. The results stay; `rerun` replaces them."""
-    _for_runs("invalidate", "marked invalid", ids, store, json=json)
+    return _for_runs("invalidate", "marked invalid", ids, store, json=json)
 
 
 def priority(
@@ -74,13 +75,16 @@ def gc(
 # ------------------------------------------------------------------------------------------------------------- helpers
 
 
-def _for_runs(command: str, done: str, ids: list[str], store: str | None, *, json: bool) -> None:
+def _for_runs(command: str, done: str, ids: list[str], store: str | None, *, json: bool) -> int:
     with open_store(store) as found:
         runs = [find_run(found.db, parse(one, "run")).id for one in ids]
         answer: Any = found.command(command, runs=runs)
         heads = lineage.heads(found.db, answer["runs"])
         names = ", ".join(run_id(heads[r].block, r) for r in answer["runs"])
-        _tell(answer, json=json, text=f"{done}: {names}" if names else f"none of these could be {done}")
+        states = run_rows.views(found.db, runs)
+        left = ", ".join(f"{one} is {states[r]}" for one, r in zip(ids, runs, strict=True) if r not in heads)
+        _tell(answer, json=json, text=f"{done}: {names}" if names else f"none of these could be {done}: {left}")
+    return 0 if names else 1
 
 
 def _cancelled(store: Store, blocks: list[int], runs: list[int], count: int) -> Iterator[str]:

@@ -62,7 +62,8 @@ def _print(done: Replay) -> None:
     else:
         for value in done.values:
             output.emit(value if isinstance(value, str) else pformat(value, width=100), as_json=False)
-    sys.stderr.write(f"its files are in {done.directory}\n")
+    if done.directory.exists():
+        sys.stderr.write(f"its files are in {done.directory}\n")
 
 
 def _record(done: Replay) -> Replayed:

@@ -4,10 +4,7 @@ from tidemill.client.store import Store
 from tidemill.model.errors import UsageError
 from tidemill.model.ids import parse
 from tidemill.provenance.find import find_block, find_run
-from tidemill.stores.state import lineage, overview
-
-PAGE = 5000
-"""Runs looked up at a time."""
+from tidemill.stores.state import lineage
 
 
 def split(store: Store, ids: list[str]) -> tuple[list[int], list[int]]:
@@ -34,14 +31,3 @@ def roots(store: Store, blocks: list[int], runs: list[int]) -> list[int]:
     heads = lineage.heads(store.db, runs)
     found = [*blocks, *(heads[r].block for r in runs)]
     return list(dict.fromkeys(find_block(store.db, b).root for b in found))
-
-
-def ended_badly(store: Store, block: int) -> list[int]:
-    """The runs of a block that failed or were cancelled by themselves."""
-    chosen: list[int] = []
-    for state in ("error", "cancelled"):
-        after = 0
-        while part := overview.listed(store.db, state=state, own=True, block=block, after=after, limit=PAGE):
-            chosen += [r.id for r in part]
-            after = part[-1].id
-    return chosen

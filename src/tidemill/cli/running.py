@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from tidemill.cli import output, script
-from tidemill.cli.named import ended_badly, roots, split
+from tidemill.cli.named import roots, split
 from tidemill.cli.options import BlockId, Ids, Json, Objects, Quiet, Script, StorePath, Workers, open_store
 from tidemill.client import following, queries
 from tidemill.client.failures import FailureReport, failures
@@ -16,6 +16,9 @@ from tidemill.client.store import Store
 from tidemill.model.errors import NotFoundError, RunError
 from tidemill.model.states import BlockState
 from tidemill.provenance.find import find_block
+
+MOST = 10_000
+"""Characters of a result that are printed, if it is no text."""
 
 WorkflowName = Annotated[str | None, Parameter(name="--workflow", help="Which workflow, if the file has several.")]
 Settings = Annotated[
@@ -125,7 +128,7 @@ def retry(
     """Execute failed and cancelled runs again, and then what could not run because of them."""
     with open_store(store, objects) as found:
         blocks, runs = split(found, ids)
-        chosen = runs + [run for block in blocks for run in ended_badly(found, block)]
+        chosen = runs + [run for block in blocks for run in queries.ended_badly(found.db, block, "error", "cancelled")]
         if not chosen:
             raise NotFoundError("nothing failed or was cancelled there", hint="tidemill status shows how runs ended")
         found.command("retry", runs=chosen)
@@ -163,6 +166,14 @@ def _go_on(store: Store, blocks: list[int], workers: int | None, *, quiet: bool,
     return code
 
 
+def _cut(text: str, block: int) -> str:
+    """A result as it is worth looking at."""
+    if len(text) <= MOST:
+        return text
+    where = f"tidemill.open().result({block}) in Python has all of it"
+    return f"{text[:MOST].rpartition(chr(10))[0] or text[:MOST]}\n… ({len(text):,} characters; {where})"
+
+
 def _finish(store: Store, block: int, state: BlockState, *, json: bool) -> int:
     """Print what came of a workflow; the exit code."""
     store.close()  # a new connection sees what the engine has just written
@@ -172,7 +183,7 @@ def _finish(store: Store, block: int, state: BlockState, *, json: bool) -> int:
         except RunError as error:
             return output.complain(error, 1)
         if value is not None:
-            output.emit(value if isinstance(value, str) else pformat(value, width=100), as_json=False)
+            output.emit(value if isinstance(value, str) else _cut(pformat(value, width=100), block), as_json=False)
         return 0
     status = queries.status(store.db, store.place, store.url, block=block).blocks[0]
     good = state is BlockState.COMPLETE

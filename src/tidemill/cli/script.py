@@ -153,6 +153,8 @@ def parse_settings(signature: Signature, settings: Sequence[str]) -> dict[str, A
                 values[name] = parse_value(written, types_of.get(name, check.UNKNOWN))
             except ValueError as error:
                 problems.append(f"--set {text}: {error}")
+    missing = [p.name for p in signature.ports if not (p.optional or p.variadic or p.name in values)]
+    problems += [f"{signature.name} needs a value of {name!r}: --set {name}=…" for name in missing if not problems]
     if problems:
         raise UsageError("\n".join(problems))
     return values

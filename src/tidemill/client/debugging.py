@@ -1,5 +1,6 @@
 """One step alone, in this terminal: its inputs fetched, its files in a fresh directory, the store untouched."""
 
+import contextlib
 import os
 import pdb  # noqa: T100 — to debug is what this is for
 import sys
@@ -45,7 +46,7 @@ class Replay(NamedTuple):
         calls: the number of runs that it called.
         error: what it raised.
         traceback: of the user's frames.
-        directory: where it ran; what it wrote is still there.
+        directory: where it ran; what it wrote is still there, and if it wrote nothing the directory is gone.
         changed: its code is not what the run executed.
     """
 
@@ -97,6 +98,10 @@ def replay(
     finally:
         sys.stdout.flush()  # what it printed comes before what is said about it, also into a pipe
         os.chdir(before)
+        with contextlib.suppress(OSError):  # unless it has left files there
+            scratch.path.rmdir()
+            if directory is None:
+                where.rmdir()
     return Replay(
         run=run_id(row.block, row.id),
         values=produced.values if produced is not None else [],

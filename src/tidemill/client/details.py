@@ -416,13 +416,14 @@ def _show_block(db: Database, place: Place, block: int) -> BlockInfo:
     owner = lineage.heads(db, [row.owner]) if row.owner is not None else {}
     submitted = blocks.delta(db, block) if row.parent is None else None
     result = blocks.result_of(submitted, row.out_lo) if submitted is not None else None
+    newest = [supersedes.newest(db, ref) for ref in result[1][:SHOWN]] if result is not None else []
     return BlockInfo(
         status=queries.block_status(db, place, row),
         workflow=row.root,
         parent=row.parent or 0,
         grown_by=_run_name(owner, row.owner),
         parts=[b.id for b in blocks.children(db, block)][:SHOWN],
-        result=[t for t in _previews(db, result[1][:SHOWN], 120) if t] if result is not None else [],
+        result=[t for t in _previews(db, newest, 120) if t],
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemill.client import display
 from tidemill.client.connection import Connection
+from tidemill.client.later import Later
 from tidemill.client.submission import Submission
 from tidemill.graph.plan import Plan, build
 from tidemill.model import session
@@ -17,7 +18,10 @@ from tidemill.stores.objects import ObjectStore
 from tidemill.stores.state import blocks
 
 if TYPE_CHECKING:
+    from tidemill.client import queries
     from tidemill.client.store import Store
+else:
+    queries = Later("tidemill.client.queries")
 
 
 class Ended(NamedTuple):
@@ -39,6 +43,9 @@ def execute(store: Store, call: Any, *, workers: int | None, progress: bool | No
         submission.begin(plan, blocks.STOP_ON_FAILURE if stop else 0)
         if submission.resumed:
             shown.note(f"continuing block {submission.block} where it was interrupted")
+            # to run the same again is to try again what failed
+            if failed := queries.ended_badly(store.db, submission.block, "error"):
+                connection.ask("retry", runs=failed)
         state = follow(submission, plan, shown, lambda: store.objects)
     finally:
         connection.close()

@@ -31,6 +31,8 @@ from tidemill.stores.state.overview import Listed
 BLOCKS = 20
 """Workflows shown when nobody says how many."""
 
+_LOOKED_UP = 5000
+"""Runs looked up at a time."""
 PAGE = 50
 """Runs listed when nobody says how many."""
 
@@ -107,26 +109,19 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     def table(self) -> views.Table:
         """One line per workflow."""
-        heads = [
-            "block",
-            "workflow",
-            "state",
-            "ended",
-            "of",
-            "reused",
-            "running",
-            "failed",
-            "skipped",
-            "opened",
-            "took",
-        ]
-        return views.Table(heads, [_block_row(b) for b in self.blocks], numbers=(0, 3, 4, 5, 6, 7, 8, 10))
+        more = ["cancelled"] * any(b.cancelled for b in self.blocks)
+        heads = ["block", "workflow", "state", "ended", "of", "reused", "running", "failed", "skipped", *more]
+        numbers = (0, *range(3, len(heads)), len(heads) + 1)
+        rows = [_block_row(b, cancelled=bool(more)) for b in self.blocks]
+        return views.Table([*heads, "opened", "took"], rows, numbers=numbers)
 
     def task_table(self) -> views.Table:
         """One line per task, of the workflows whose tasks were counted."""
-        heads = ["task", "runs", "complete", "reused", "running", "ready", "waiting", "failed", "skipped"]
-        rows = [_task_row(b, t, len(self.blocks) > 1) for b in self.blocks for t in b.tasks]
-        return views.Table(heads, rows, numbers=range(1, 9))
+        more = ["cancelled"] * any(t.cancelled for b in self.blocks for t in b.tasks)
+        heads = ["task", "runs", "complete", "reused", "running", "ready", "waiting", "failed", "skipped", *more]
+        several = len(self.blocks) > 1
+        rows = [_task_row(b, t, several, cancelled=bool(more)) for b in self.blocks for t in b.tasks]
+        return views.Table(heads, rows, numbers=range(1, len(heads)))
 
     def __str__(self) -> str:
         if not self.blocks:
@@ -144,18 +139,18 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return str(self)
 
 
-def _block_row(b: BlockStatus) -> list[object]:
+def _block_row(b: BlockStatus, *, cancelled: bool) -> list[object]:
     took = (b.closed or time.time()) - b.opened if b.state in {"open", "closing"} or b.closed else None
     return [
-        str(b.id), b.name, b.state, b.ended, b.total, b.reused, b.running, b.failed, b.skipped + b.cancelled,
-        views.moment(b.opened), views.span(took),
+        str(b.id), b.name, b.state, b.ended, b.total, b.reused, b.running, b.failed, b.skipped,
+        *[b.cancelled] * cancelled, views.moment(b.opened), views.span(took),
     ]  # fmt: skip
 
 
-def _task_row(b: BlockStatus, t: TaskCount, several: bool) -> list[object]:
+def _task_row(b: BlockStatus, t: TaskCount, several: bool, *, cancelled: bool) -> list[object]:
     name = f"{b.id} {t.name}" if several else t.name
-    left_out = t.skipped + t.cancelled
-    return [name, t.total, t.complete, t.reused, t.running, t.ready, t.waiting, t.failed, left_out]
+    counts = [t.total, t.complete, t.reused, t.running, t.ready, t.waiting, t.failed, t.skipped]
+    return [name, *counts, *[t.cancelled] * cancelled]
 
 
 def served(place: Place, db: Database) -> bool:
@@ -198,6 +193,17 @@ def status(db: Database, place: Place, url: str, *, block: int = 0, limit: int =
 def _check_limit(limit: int) -> None:
     if limit < 1:
         raise UsageError(f"a page has at least one line: the limit cannot be {limit}")
+
+
+def ended_badly(db: Database, block: int, *states: str) -> list[int]:
+    """The runs of a block that ended in these states by themselves, not because of another."""
+    chosen: list[int] = []
+    for state in states:
+        after = 0
+        while part := overview.listed(db, state=state, own=True, block=block, after=after, limit=_LOOKED_UP):
+            chosen += [r.id for r in part]
+            after = part[-1].id
+    return chosen
 
 
 def block_status(db: Database, place: Place, row: Block) -> BlockStatus:

@@ -24,6 +24,7 @@ class Cone:
         gathers: collections, with their states.
         promised: data that were promised as others of the cone.
         outs: data that stand for the ends of blocks, with their blocks.
+        stale: data without a value that runs of the cone name, with their newest generation.
     """
 
     runs: dict[int, Run] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Cone:
     gathers: dict[int, tuple[Gather, int]] = field(default_factory=dict)
     promised: dict[int, int] = field(default_factory=dict)
     outs: dict[int, int] = field(default_factory=dict)
+    stale: dict[int, int] = field(default_factory=dict)
 
     def data(self, turn: Turn) -> set[int]:
         """All data of the cone that get successors."""
@@ -90,6 +92,7 @@ class _Search:
             wanted = {datum for _, _, datum, state in edges.inputs(self.turn.db, fresh) if state is not None}
             wanted.update(d for g in gathers for d in _members(self.turn, g))
             makers = unavailable(self.turn, sorted(wanted - self.cone.data(self.turn)))
+            self.cone.stale.update(makers.stale)
             self.cone.forced |= {r.id for r in makers.runs}
             self.add_runs(makers.runs)
             self.add_gathers(makers.gathers)
@@ -102,10 +105,16 @@ class _Search:
             consumers = {run for _, run, _ in edges.consumers(db, found)}
             self.add_runs(list(runs.get(db, sorted(consumers - self.cone.runs.keys())).values()))
             self.add_gathers(sorted({g for g, _, _ in gather_rows.containing(db, found)}))
-            for link in data.promised_as(db, found):
+            for link in self._promised(found):
                 if link.datum not in self.cone.promised and link.run not in self.cone.runs:
                     self.cone.promised[link.datum] = link.target
                     self.frontier.append(link.datum)
+
+    def _promised(self, found: list[int]) -> list[data.Forward]:
+        """Promises that hold: those of a run that was superseded have been made anew, by its next generation."""
+        links = data.promised_as(self.turn.db, found)
+        owners = runs.get(self.turn.db, sorted({link.run for link in links})) if links else {}
+        return [link for link in links if not owners[link.run].flags & flags.SUPERSEDED]
 
     def _stand_ins(self, found: list[int]) -> list[int]:
         """Data that stand in for some of these already, because what they were promised as was superseded before."""
@@ -121,14 +130,7 @@ class _Search:
 
     def add_runs(self, rows: list[Run]) -> None:
         known = self.cone.runs
-        new = [
-            r
-            for r in rows
-            if not r.flags & flags.SUPERSEDED
-            and r.state not in _LEFT_ALONE
-            and r.id not in known
-            and r.id not in self.cone.grown
-        ]
+        new = [r for r in rows if _may_be_renewed(r) and r.id not in known and r.id not in self.cone.grown]
         for r in new:
             if r.id in self.cone.grown:
                 continue  # by one before it
@@ -196,28 +198,50 @@ def inside(turn: Turn, block: int) -> list[Run]:
 
 @dataclass
 class Makers:
-    """What has to be made again so that inputs have values: runs, and collections to be collected anew."""
+    """What has to be made again so that inputs have values.
 
-    runs: list[Run]
-    gathers: list[int]
+    Attributes:
+        runs: to be executed again.
+        gathers: collections to be collected anew.
+        stale: inputs whose newest generation is to be taken instead.
+        nobody: whether some of it nobody can make: its run was deleted, or superseded with the run that grew it.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    gathers: list[int] = field(default_factory=list)
+    stale: dict[int, int] = field(default_factory=dict)
+    nobody: bool = False
 
 
 def unavailable(turn: Turn, ids: list[int]) -> Makers:
     """Who makes those of these data that were there once and have no value any more."""
-    makers = Makers([], [])
+    makers = Makers()
     gone = _gone(turn, ids)
     owners: set[int] = set()
     while gone:
         further: list[int] = []
+        stale = supersedes.latest(turn.db, [r.id for r in gone])
+        makers.stale.update(stale)
+        gone = [r for r in gone if r.id not in stale] + _gone(turn, sorted(set(stale.values())))
+        collections = gather_rows.states(turn.db, [r.id for r in gone])
         for row in gone:
-            if row.kind == data.GATHER:
+            if row.id in collections:
+                # one that took the value of a member names the run that made that, for somebody else perhaps
                 makers.gathers.append(row.id)
-                further += _members(turn, row.src or row.id)
-            if row.run is not None:
+                further += _members(turn, row.id)
+            elif row.run is None:
+                makers.nobody = True
+            else:
                 owners.add(row.run)
+                further += _members(turn, row.src) if row.kind == data.GATHER and row.src else []
         gone = _gone(turn, further)
-    makers.runs = list(runs.get(turn.db, sorted(owners)).values())
+    makers.runs = [r for r in runs.get(turn.db, sorted(owners)).values() if _may_be_renewed(r)]
+    makers.nobody |= len(makers.runs) < len(owners)
     return makers
+
+
+def _may_be_renewed(row: Run) -> bool:
+    return not row.flags & flags.SUPERSEDED and row.state not in _LEFT_ALONE
 
 
 def gone_inputs(turn: Turn, ids: list[int]) -> list[data.Datum]:
@@ -238,15 +262,23 @@ def _members(turn: Turn, gather: int) -> list[int]:
 
 
 def hollow(turn: Turn, run: int) -> list[int]:
-    """Complete collections among a run's inputs with members, at any depth, that have no value any more."""
+    """Complete collections among a run's inputs, and among their members at any depth, that have members without a
+    value, or such collections in them.
+    """
     wanted = [datum for _, port, datum, state in edges.inputs(turn.db, [run]) if state == data.COMPLETE and port >= 0]
-    rows = [r for r in data.get(turn.db, wanted, values=False).values() if r.kind == data.GATHER]
-    return sorted({r.src or r.id for r in rows if _lacks(turn, r.src or r.id)})
+    found: set[int] = set()
+    _lacking(turn, wanted, found)
+    return sorted(found)
 
 
-def _lacks(turn: Turn, gather: int) -> bool:
-    members = _members(turn, gather)
-    if _gone(turn, members):
-        return True
-    rows = data.get(turn.db, members, values=False).values()
-    return any(_lacks(turn, r.src or r.id) for r in rows if r.kind == data.GATHER and r.state == data.COMPLETE)
+def _lacking(turn: Turn, ids: list[int], found: set[int]) -> bool:
+    """Whether any of these data is a complete collection that lacks a value; all those, at any depth, are `found`."""
+    rows = data.get(turn.db, ids, values=False).values()
+    any_lacks = False
+    for collection in sorted({r.src or r.id for r in rows if r.kind == data.GATHER and r.state == data.COMPLETE}):
+        members = _members(turn, collection)
+        inner = _lacking(turn, members, found)
+        if inner or _gone(turn, members):
+            found.add(collection)
+            any_lacks = True
+    return any_lacks

@@ -205,6 +205,8 @@ class Engine:
         stand.spill(turn)
         if self.alone:
             self.index.merge(self.db)
+        else:
+            self.index.tell(self.db)
         self.ids.save()
         if turn.events:
             events.add(self.db, turn.now, self.id, turn.size, model_events.encode(turn.events))

@@ -61,6 +61,8 @@ def reset(turn: Turn, ids: list[int], outdated: Outdated) -> None:
         collected = gathers.reopen(turn, told)
         outdated.gathers += collected.outdated
         stack.append(_reset_rows(turn, collected.revived))
+        for gather, cause in collected.blamed.items():
+            gathers.bury(turn, gather, cause)
         links = data.promised_as(turn.db, told)
         dead = set(_dead(turn, [f.datum for f in links]))
         again = [f for f in links if f.datum in dead]
@@ -119,7 +121,9 @@ def _wait_again(turn: Turn, rows: list[Run]) -> None:
     if turn.engine.follows:
         turn.engine.follows -= memo.leave(turn.db, ids)
     waits, hear = count_pending(turn, rows)
-    turn.hear += hear
+    again = set(ids)
+    # what they were still to hear is counted anew, too
+    turn.hear = [h for h in turn.hear if h[1] not in again] + hear
     runs.set_pending(turn.db, ids, [waits[i] for i in ids])
 
 

@@ -1,5 +1,6 @@
 """Collections: counting members, digests over stretches, ends."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -147,29 +148,58 @@ def member_digests(turn: Turn, low: int, n: int, step: int) -> list[bytes]:
     return [r[5] or _MISSING for r in span(turn, low, n, step)]
 
 
-def count_before(turn: Turn, gather: int, own: range) -> None:
-    """A collection was just inserted: count the members that had ended before.
+class Ended(NamedTuple):
+    """What had ended of a stretch before its collection came: how many with a value and without, and one without."""
+
+    seq: int
+    good: int
+    bad: int
+    example: int
+
+
+def ended_before(turn: Turn, found: list[tuple[int, int, int]], own: range) -> tuple[list[Ended], dict[int, int]]:
+    """What had ended of stretches (lo, n, step), and the states of members that have no value.
 
     Args:
-        own: outputs of the chunk that brought the collection; those that have ended will be told of.
+        own: outputs of the chunk that brings the collection; those that have ended will be told of.
     """
-    for s in gathers.stretches(turn.db, gather):
-        if s.lo in own and s.lo + (s.n - 1) * s.step in own:
+    made: list[Ended] = []
+    lacking: dict[int, int] = {}
+    for seq, (low, n, step) in enumerate(found):
+        if low in own and low + (n - 1) * step in own:
             continue
-        ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED]
+        ended = [(r[0], r[1]) for r in span(turn, low, n, step) if r[1] in _ENDED]
+        lacking.update((datum, state) for datum, state in ended if state != data.COMPLETE)
         aside = turn.untold([datum for datum, _ in ended]) if ended else set()
         ended = [(datum, state) for datum, state in ended if datum not in aside]
-        if not ended:
-            continue
-        good = sum(1 for _, state in ended if state in _HAD_VALUE)
-        pending, low, n, step = gathers.count(turn.db, gather, s.seq, len(ended))
+        bad = [datum for datum, state in ended if state not in _HAD_VALUE]
+        if ended:
+            made.append(Ended(seq, len(ended) - len(bad), len(bad), bad[0] if bad else 0))
+    return made, lacking
+
+
+def count_before(turn: Turn, gather: int, before: list[Ended]) -> None:
+    """A collection was just inserted: count the members that had ended before."""
+    for seq, good, bad, example in before:
+        pending, low, n, step = gathers.count(turn.db, gather, seq, good + bad)
         closed = 0
         if pending == 0:
             closed = 1
-            _close_stretch(turn, gather, s.seq, span(turn, low, n, step))
-        bad = next((datum for datum, state in ended if state not in _HAD_VALUE), 0)
-        cause = data.get(turn.db, [bad], values=False)[bad].cause or 0 if bad else 0
-        tell(turn, gather, closed, good, len(ended) - good, cause)
+            _close_stretch(turn, gather, seq, span(turn, low, n, step))
+        cause = data.get(turn.db, [example], values=False)[example].cause or 0 if bad else 0
+        tell(turn, gather, closed, good, bad, cause)
+
+
+def progressions(ids: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Any ids as stretches (lo, n, step) with positive steps, in order."""
+    at, n = 0, len(ids)
+    while at < n:
+        end = at + 1
+        step = ids[end] - ids[at] if end < n and ids[end] > ids[at] else 1
+        while end < n and ids[end] - ids[end - 1] == step:
+            end += 1
+        yield ids[at], end - at, step
+        at = end
 
 
 def complete_empty(turn: Turn, gather: int) -> None:
@@ -179,10 +209,17 @@ def complete_empty(turn: Turn, gather: int) -> None:
 
 
 class Reopened(NamedTuple):
-    """Collections that may yet complete, and complete ones whose value leaves out what may come now."""
+    """Collections whose ends no longer hold.
+
+    Attributes:
+        revived: they may yet complete, or end again.
+        outdated: complete ones whose value leaves out what may come now.
+        blamed: those of the revived that end again, because of another member, with its root cause.
+    """
 
     revived: list[int]
     outdated: list[int]
+    blamed: dict[int, int]
 
 
 def reopen(turn: Turn, pending: list[int]) -> Reopened:
@@ -191,9 +228,9 @@ def reopen(turn: Turn, pending: list[int]) -> Reopened:
     followed = supersedes.successors(turn.db, ids) if ids else {}
     ids = [g for g in ids if g not in followed]
     if not ids:
-        return Reopened([], [])
+        return Reopened([], [], {})
     gathers.lock(turn.db, ids)
-    found = Reopened([], [])
+    found = Reopened([], [], {})
     for gather in ids:
         known = gathers.get(turn.db, gather)
         assert known is not None
@@ -203,30 +240,42 @@ def reopen(turn: Turn, pending: list[int]) -> Reopened:
             if row.failed and not row.need and not row.one:
                 found.outdated.append(gather)
             continue
-        hopeless = row.members - bad < _needed(row)
-        gathers.recount(turn.db, gather, gathers.DEAD if hopeless else gathers.OPEN, open_stretches, good, bad)
-        if state == gathers.DEAD and not hopeless:
+        hopeless = row.members - len(bad) < _needed(row)
+        blamed = _to_blame(turn, gather, bad) if hopeless else None
+        stays = hopeless and blamed is None
+        gathers.recount(turn.db, gather, gathers.DEAD if stays else gathers.OPEN, open_stretches, good, len(bad))
+        if state == gathers.DEAD and not stays:
             found.revived.append(gather)
+            if blamed is not None:
+                found.blamed[gather] = blamed
     return found
 
 
-def _recount_stretches(turn: Turn, gather: int) -> tuple[int, int, int]:
-    """Set the stretches' counters from their members' rows: (stretches not ended, members complete, ended without a
-    value).
+def _to_blame(turn: Turn, gather: int, bad: list[int]) -> int | None:
+    """The root cause of one of these members, if none of them has the one that the collection names."""
+    rows = data.get(turn.db, [gather, *bad], values=False)
+    causes = {rows[d].cause or 0 for d in bad}
+    return None if gather not in rows or (rows[gather].cause or 0) in causes else max(causes)
+
+
+def _recount_stretches(turn: Turn, gather: int) -> tuple[int, int, list[int]]:
+    """Set the stretches' counters from their members' rows: (stretches not ended, members complete, those ended
+    without a value).
     """
-    open_stretches = good = bad = 0
+    open_stretches = good = 0
+    bad: list[int] = []
     for s in gathers.stretches(turn.db, gather):
         ended = [(r[0], r[1]) for r in span(turn, s.lo, s.n, s.step) if r[1] in _ENDED]
         aside = turn.untold([datum for datum, _ in ended])
-        states = [state for datum, state in ended if datum not in aside]
-        complete = sum(1 for state in states if state in _HAD_VALUE)
-        good += complete
-        bad += len(states) - complete
-        if len(states) < s.n:
+        told = [(datum, state) for datum, state in ended if datum not in aside]
+        failed = [datum for datum, state in told if state not in _HAD_VALUE]
+        good += len(told) - len(failed)
+        bad += failed
+        if len(told) < s.n:
             open_stretches += 1
             turn.engine.levels.add(gathers.level(s.n, s.step))
-        if s.n - len(states) != s.pending:
-            gathers.recount_stretch(turn.db, gather, s.seq, s.n - len(states), None)
+        if s.n - len(told) != s.pending:
+            gathers.recount_stretch(turn.db, gather, s.seq, s.n - len(told), None)
     return open_stretches, good, bad
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tidemill.engine import spread, submit
+from tidemill.engine import newest, spread, submit
 from tidemill.engine.turn import OPEN, Dead, Turn
 from tidemill.model import delta
 from tidemill.model.delta import Growth
@@ -88,9 +88,11 @@ def _forward(turn: Turn, run: int, out: int, growth: Growth, targets: list[int])
     if not targets:
         return
     n = len(targets)
+    others = [t for t, ref in zip(targets, growth.outputs, strict=True) if ref >= 0]
+    if others and (moved := newest.stand_ins(turn.db, data.states(turn.db, others))):
+        targets, others = [moved.get(t, t) for t in targets], [moved.get(t, t) for t in others]
     data.forward(turn.db, range(out, out + n), targets, [run] * n, range(n))
     turn.engine.forwards += n
-    others = [t for t, ref in zip(targets, growth.outputs, strict=True) if ref >= 0]
     if others and not turn.shared:
         promise_ended(turn, others)
 

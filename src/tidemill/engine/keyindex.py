@@ -7,7 +7,7 @@ the table in sorted slices; after a crash those not merged yet are read back fro
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tidemill.engine.flags import FORCED
+from tidemill.engine.flags import FORCED, GREW
 from tidemill.model import events as model_events
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
@@ -68,7 +68,7 @@ class KeyIndex:
 
     Args:
         ports: number of outputs of a task id.
-        shared: several engines serve the store, so keys go to the table at once.
+        shared: several engines serve the store, so keys go to the table at once, those of runs under way too.
     """
 
     def __init__(self, ports: PortsOf, *, shared: bool) -> None:
@@ -79,6 +79,8 @@ class KeyIndex:
         self._unsound: dict[bytes, int] = {}
         self._under_way: dict[bytes, int] = {}
         self._led_by: dict[int, bytes] = {}
+        self._elsewhere: dict[bytes, int] = {}
+        self._untold: list[tuple[int, int]] = []
 
     def load(self, db: Database) -> None:
         """Read back the keys that were complete but not merged when the store was last left."""
@@ -87,6 +89,8 @@ class KeyIndex:
         self._unsound.clear()
         self._under_way.clear()
         self._led_by.clear()
+        self._elsewhere.clear()
+        self._untold.clear()
         if self._shared:
             return
         seq = meta.read(db).get("memo", 0)
@@ -102,11 +106,20 @@ class KeyIndex:
     def add(self, db: Database, keys: list[bytes], ids: list[int]) -> None:
         """These runs are complete under these keys."""
         if self._shared:
-            pairs = sorted(zip(map(memo.short, keys), ids, strict=True))
-            memo.add(db, *zip(*pairs, strict=True))
+            told = self._led_by
+            self._add(db, [(memo.short(k), run) for k, run in zip(keys, ids, strict=True) if run not in told])
             if len(self._recent) > RECENT:
                 self._recent.clear()
         self._recent.update(zip(keys, ids, strict=True))
+
+    def _add(self, db: Database, pairs: list[tuple[int, int]]) -> None:
+        if pairs:
+            memo.add(db, *zip(*sorted(pairs), strict=True))
+
+    def tell(self, db: Database) -> None:
+        """Let other engines know of the runs that lead since the last time; call inside a transaction."""
+        self._add(db, self._untold)
+        self._untold.clear()
 
     @property
     def leading(self) -> bool:
@@ -122,10 +135,12 @@ class KeyIndex:
         return self._merge.keys if self._merge is not None else {}
 
     def lead(self, key: bytes, run: int) -> int | None:
-        """The run under way with this key, or None after noting that `run` is it now."""
-        leader = self._under_way.get(key)
+        """The run under way with this key, or None after noting that `run` is it now. Look its key up first."""
+        leader = self._under_way.get(key) or self._elsewhere.get(key)
         if leader is not None and leader != run:
             return leader
+        if self._shared and run not in self._led_by:
+            self._untold.append((memo.short(key), run))
         if len(self._under_way) < UNDER_WAY:
             self._under_way[key] = run
             self._led_by[run] = key
@@ -149,6 +164,7 @@ class KeyIndex:
                 known.append(run)
             else:
                 missing.append(memo.short(key))
+        self._elsewhere.clear()
         rows = memo.sources(db, known) if known else []
         if missing:
             rows += memo.sources_by_key(db, missing)
@@ -156,6 +172,8 @@ class KeyIndex:
 
     def _sound(self, db: Database, rows: list[Row], wanted: set[bytes]) -> dict[bytes, Source]:
         """Of complete runs with a wanted key those whose outputs are complete; the first of each key."""
+        if self._shared:
+            self._look_elsewhere(rows, wanted)
         found = [
             (run, key, flags, (Datum(out, run, 0, first, kind, size, src, None, digest, None),))
             if self._ports(task) == 1
@@ -174,6 +192,13 @@ class KeyIndex:
             elif key not in result or run < result[key].run:
                 result[key] = Source(run, flags, outputs)
         return result
+
+    def _look_elsewhere(self, rows: list[Row], wanted: set[bytes]) -> None:
+        """Remember who may be under way with a wanted key: live runs, and such that grew and wait for their results."""
+        for run, key, _, state, flags, _, first, *_ in rows:
+            waits = state == runs.LIVE or (state == runs.COMPLETE and flags & GREW and first != data.COMPLETE)
+            if waits and key in wanted and run < self._elsewhere.get(key, run + 1):
+                self._elsewhere[key] = run
 
     def _outputs(self, db: Database, out: int, ports: int) -> tuple[Datum, ...]:
         ids = range(out, out + ports)

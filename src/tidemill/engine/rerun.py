@@ -46,7 +46,7 @@ def rerun_block(turn: Turn, block: int) -> dict[int, int]:
     recorded, else from its rows. The new run of each old one.
 
     Raises:
-        ConflictError: the block has not ended.
+        ConflictError: the block has not ended, or was superseded with the run that grew it.
         NotFoundError: there is no such block.
     """
     reopen.prepare(turn)
@@ -56,12 +56,23 @@ def rerun_block(turn: Turn, block: int) -> dict[int, int]:
     reopen.refuse_closing(turn, {row.id})
     if row.open:
         raise ConflictError(f"block {row.id} has not ended", hint="cancel it first, or wait until it has")
+    _refuse_superseded(turn, row)
     recorded = blocks.delta(turn.db, row.id)
     mine = [r for r in cone.inside(turn, row.id) if r.state != RunState.DELETED]
     if row.owner is not None and recorded is not None and recorded.body is not None:
         return _grow_again(turn, row, bytes(recorded.body), mine)
     found = cone.find(turn, mine, [], {}, forced={r.id for r in mine})
     return supersede.supersede(turn, found)
+
+
+def _refuse_superseded(turn: Turn, row: Block) -> None:
+    above = reopen.upwards(turn, {row.id}).values()
+    owners = runs.get(turn.db, sorted(b.owner for b in above if b.owner is not None))
+    for owner in owners.values():
+        if owner.flags & flags.SUPERSEDED:
+            raise ConflictError(
+                f"block {row.id} was superseded, with run {owner.id} that grew it", hint="rerun that one"
+            )
 
 
 def _grow_again(turn: Turn, row: Block, body: bytes, mine: list[Run]) -> dict[int, int]:
@@ -85,6 +96,7 @@ def _grow_again(turn: Turn, row: Block, body: bytes, mine: list[Run]) -> dict[in
     supersedes.add(turn.db, [row.id + i for i in numbers], [opened.block + i for i in numbers], supersedes.BLOCK)
     turn.change(row.id, OPEN, 0)
     outdated = forget.Outdated()
+    outdated.outs.update((d, b) for d, b in reopened.complete.items() if d not in found.outs)
     forget.reset(turn, reopened.dead, outdated)
     supersede.renew(turn, outdated)
     return run_map | mapped

@@ -26,16 +26,21 @@ def make_again(turn: Turn, ids: list[int]) -> None:
     rows = [r for r in runs.get(turn.db, ids).values() if r.state == runs.LIVE and r.id not in held]
     ready: list[int] = []
     makers: dict[int, Run] = {}
+    stale: list[Run] = []
     collected: list[int] = []
     for r in rows:
         gone = cone.gone_inputs(turn, [r.id])
         found = cone.unavailable(turn, [d.id for d in gone])
+        if found.nobody:
+            continue
         makers.update((m.id, m) for m in found.runs)
         collected += found.gathers
         if not gone:
             ready.append(r.id)
+        if any(d.id in found.stale for d in gone):
+            stale.append(r)
     retry.requeue(turn, ready)
-    renewed = cone.find(turn, list(makers.values()), collected, {}, forced=set(makers))
+    renewed = cone.find(turn, [*makers.values(), *stale], collected, {}, forced=set(makers))
     looked_after = {*renewed.runs, *renewed.grown, *ready}
     lost = [r for r in rows if r.id not in looked_after]
     if lost:

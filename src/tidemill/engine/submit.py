@@ -3,11 +3,11 @@ once.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from tidemill.engine import flags, gathers, reuse, stand
+from tidemill.engine import flags, gathers, newest, reuse, stand
 from tidemill.engine.keyindex import Source
 from tidemill.engine.turn import OPEN, TOTAL, Ready, Turn
 from tidemill.model import delta
@@ -22,6 +22,8 @@ from tidemill.stores.state.gathers import STRETCH
 
 Standing = tuple[int, int, int]
 """A run that may start, its class and its flags."""
+Span = tuple[int, int, int]
+"""Data `lo, lo + step, …`: the first, how many, and the step."""
 
 
 class Facts(NamedTuple):
@@ -252,6 +254,10 @@ class _Rows:
         states = data.states(self.turn.db, outside)
         if not states:
             return ids
+        if moved := newest.stand_ins(self.turn.db, states):
+            ids = [moved.get(i, i) for i in ids]
+            outside = sorted({moved.get(i, i) for i in outside})
+            states = data.states(self.turn.db, outside)
         aside = self.turn.untold(outside)
         for run, port, datum in zip(self.body.edge_run, self.body.edge_port, ids, strict=True):
             state = states.get(datum)
@@ -333,8 +339,11 @@ def _add_blocks(turn: Turn, place: Layout, body: Chunk) -> None:
 def _add_gathers(turn: Turn, place: Layout, body: Chunk) -> None:
     rows: list[tuple[int, ...]] = []
     members: list[tuple[int, ...]] = []
+    ended: list[list[gathers.Ended]] = []
+    own = range(place.out_lo + body.first_output, place.out_lo + place_end(place, body))
     for spec in body.gathers:
-        found = _stretches(place, spec)
+        found, before = _members(turn, place, spec, own)
+        ended.append(before)
         gather = place.out_lo + spec.output
         block = place.block_lo + spec.block - 1 if spec.block else place.block
         total = sum(n for _, n, _ in found)
@@ -344,12 +353,11 @@ def _add_gathers(turn: Turn, place: Layout, body: Chunk) -> None:
             turn.engine.levels.add(level)
             members.append((gather, seq, level, low, n, step, n))
     gather_rows.add(turn.db, rows, members)
-    own = range(place.out_lo + body.first_output, place.out_lo + place_end(place, body))
-    for row in rows:
+    for row, before in zip(rows, ended, strict=True):
         if row[3] == 0:
             gathers.complete_empty(turn, row[0])
         else:
-            gathers.count_before(turn, row[0], own)
+            gathers.count_before(turn, row[0], before)
 
 
 def place_end(place: Layout, body: Chunk) -> int:
@@ -360,16 +368,31 @@ def place_end(place: Layout, body: Chunk) -> int:
     return body.first_output + sum(place.ports[t] for t in body.task)
 
 
-def _stretches(place: Layout, spec: GatherSpec) -> list[tuple[int, int, int]]:
-    """(lo, n, step) of the stretches; none goes over a multiple of `STRETCH` members of the collection."""
-    made: list[tuple[int, int, int]] = []
+def _members(turn: Turn, place: Layout, spec: GatherSpec, own: range) -> tuple[list[Span], list[gathers.Ended]]:
+    """The stretches of a collection, and what of them had ended before.
+
+    Args:
+        own: outputs of the chunk that brings the collection; those that have ended will be told of.
+    """
+    found = _stretches([(place.datum(m.ref), m.count, m.step) for m in spec.members])
+    before, lacking = gathers.ended_before(turn, found, own)
+    moved = newest.stand_ins(turn.db, lacking)
+    if moved:
+        ids = [moved.get(i, i) for low, n, step in found for i in range(low, low + n * step, step)]
+        found = _stretches(gathers.progressions(ids))
+        before, _ = gathers.ended_before(turn, found, own)
+    return found, before
+
+
+def _stretches(members: Iterable[Span]) -> list[Span]:
+    """Cut members, in order, so that no stretch goes over a multiple of `STRETCH` members of the collection."""
+    made: list[Span] = []
     position = 0
-    for m in spec.members:
-        low = place.datum(m.ref)
+    for low, count, step in members:
         at = 0
-        while at < m.count:
-            n = min(STRETCH - position % STRETCH, m.count - at)
-            made.append((low + at * m.step, n, m.step))
+        while at < count:
+            n = min(STRETCH - position % STRETCH, count - at)
+            made.append((low + at * step, n, step))
             at += n
             position += n
     return made

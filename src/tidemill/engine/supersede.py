@@ -5,11 +5,10 @@ their blocks. Old edges lead to new ones where their data are made anew, and the
 executes.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from tidemill.engine import cone as cones
-from tidemill.engine import control, flags, forget, hubs, keys, reopen, spread, stand, submit
+from tidemill.engine import control, flags, forget, gathers, hubs, keys, reopen, spread, stand, submit
 from tidemill.engine.cone import Cone
 from tidemill.engine.submit import Layout
 from tidemill.engine.turn import CANCELLED, FAILED, OPEN, SKIPPED, Turn
@@ -35,7 +34,7 @@ def supersede(turn: Turn, cone: Cone, *, data_map: dict[int, int] | None = None)
     Args:
         data_map: new data for old ones, made otherwise.
     """
-    if not cone.runs and not cone.gathers and not cone.outs and not cone.grown:
+    if not (cone.runs or cone.gathers or cone.outs or cone.grown or data_map):
         return {}
     homes = {r.block for r in (*cone.runs.values(), *cone.grown.values())}
     homes |= {g.block for g, _ in cone.gathers.values()}
@@ -135,6 +134,8 @@ def _number(turn: Turn, cone: Cone, places: dict[int, Layout], given: dict[int, 
             at = cone.promised[at]
         if at in mapped:
             mapped.setdefault(x, mapped[at])
+    for old, new in cone.stale.items():
+        mapped.setdefault(old, mapped.get(new, new))
     return numbers
 
 
@@ -258,7 +259,7 @@ def _chunk(turn: Turn, cone: Cone, place: Layout, mine: list[Run], numbers: Numb
     edge_run, edge_port, edge_ref, pending = [], [], [], []
     for i, r in enumerate(mine):
         found = sorted(inputs.get(r.id, []))
-        arrived = sum(1 for _, _, state in found if state == data.COMPLETE)
+        arrived = sum(1 for _, _, state in found if state == data.COMPLETE or state in data.GONE)
         pending.append(r.pending + arrived if r.flags & RunFlag.PARTIAL else len(found))
         edge_run += [i] * len(found)
         edge_port += [port for port, _, _ in found]
@@ -308,16 +309,4 @@ def _members(turn: Turn, gather: int, mapped: dict[int, int]) -> tuple[Members, 
         for s in gather_rows.stretches(turn.db, gather)
         for i in range(s.lo, s.lo + s.n * s.step, s.step)
     ]
-    return tuple(_progressions(ids))
-
-
-def _progressions(ids: list[int]) -> Iterable[Members]:
-    """Any ids as stretches with positive steps, in order."""
-    at, n = 0, len(ids)
-    while at < n:
-        end = at + 1
-        step = ids[end] - ids[at] if end < n and ids[end] > ids[at] else 1
-        while end < n and ids[end] - ids[end - 1] == step:
-            end += 1
-        yield Members(ids[at], end - at, step)
-        at = end
+    return tuple(Members(*p) for p in gathers.progressions(ids))

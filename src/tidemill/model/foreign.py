@@ -4,14 +4,16 @@ Nothing here imports a library before a value of that library is written or read
 """
 
 import functools
+import io
 import json
+import types
 from typing import Any
 
 from msgspec import Raw
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from tidemill.model.errors import ValueCodecError
-from tidemill.model.extensions import Code, Packer, Read, Unpacker, Write
+from tidemill.model.extensions import Code, Packer, Read, Unpacker, Write, import_name, imported
 
 _raw = Encoder().encode
 
@@ -252,14 +254,45 @@ def _unpack_series(payload: memoryview, read: Read) -> object:
 
 
 def pack_pickle(value: object) -> Ext:
-    """The last resort. The bytes of equal values may differ.
+    """The last resort. The bytes of equal values may differ: less so where all classes and functions can be imported,
+    the script's own included, because cloudpickle gives those that it carries along a new number each time.
 
     Raises:
         Exception: whatever the value's own pickling raises.
     """
-    import cloudpickle
+    try:
+        return Ext(Code.PICKLE, _by_name(value))
+    except Exception:  # noqa: BLE001 — a class's own methods may raise anything
+        import cloudpickle
 
-    return Ext(Code.PICKLE, cloudpickle.dumps(value, protocol=5))
+        return Ext(Code.PICKLE, cloudpickle.dumps(value, protocol=5))
+
+
+def _by_name(value: object) -> bytes:
+    """A plain pickle in which classes and functions are named.
+
+    Raises:
+        Exception: not all of them have a name, or whatever the value's own pickling raises.
+    """
+    out = io.BytesIO()
+    _pickler()(out, protocol=5).dump(value)
+    return out.getvalue()
+
+
+@functools.cache
+def _pickler() -> Any:
+    import pickle
+
+    class Pickler(pickle.Pickler):
+        def reducer_override(self, thing: Any) -> Any:
+            if not isinstance(thing, (type, types.FunctionType)) or thing.__module__ not in {"__main__", "__mp_main__"}:
+                return NotImplemented
+            name = import_name(thing)
+            if name is None:
+                raise pickle.PicklingError(f"{thing!r} has no name of its own")
+            return imported, (name,)
+
+    return Pickler
 
 
 def _unpack_pickle(payload: memoryview, _: Read) -> object:

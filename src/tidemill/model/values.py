@@ -16,7 +16,8 @@ is only one way to write it:
    1  Input               [number, path]; a path has text, integers and arrays of three for slices
    2  Ref, Path           [digest, size, kind, name, mode]
    3  File                as 2
-   4  any other           a pickle made by cloudpickle: the only form whose bytes may differ for equal values
+   4  any other           a pickle, by cloudpickle where that of Python cannot: the only form whose bytes may
+                          differ for equal values
    5  tuple               [value, …]
    6  set                 [value, …], sorted by the members' encoded bytes
    7  frozenset           as 6

@@ -197,7 +197,8 @@ class _Delta:
         if not fed:
             return
         links = _by_run(lineage.inputs(self._db, [row.id for row, _ in fed]))
-        known = _by_run(lineage.inputs(self._db, [like.id for row, like in fed if row.pending <= 0]))
+        told = {run for run, found in links.items() if any(link.state is not None for link in found)}
+        known = _by_run(lineage.inputs(self._db, [like.id for row, like in fed if row.id in told]))
         makers = _Makers(self._db, self._specs, self._outs, self._tasks)
         for row, like in fed:
             then = {k.port: k for k in known.get(like.id, ())}

@@ -8,7 +8,7 @@ from tidemill.model.ids import Id
 from tidemill.model.spec import TaskSpec, decode_spec
 from tidemill.model.states import RunState
 from tidemill.provenance.find import find_run
-from tidemill.stores.state import blocks, data, gathers, lineage, runs, tasks
+from tidemill.stores.state import blocks, data, gathers, lineage, runs, supersedes, tasks
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.lineage import Shape, Span
 
@@ -55,7 +55,8 @@ class Walk:
             raise UsageError(
                 f"block {what.number} has no result that was computed", hint="name one of its runs instead"
             )
-        return list(dict.fromkeys(n for ref in result[1] for n in self._of_datum(ref)))
+        refs = [supersedes.newest(self.db, ref) for ref in result[1]]
+        return list(dict.fromkeys(n for ref in refs for n in self._of_datum(ref)))
 
     def _of_datum(self, datum: int) -> list[int]:
         row = data.get(self.db, [datum], values=False).get(datum)

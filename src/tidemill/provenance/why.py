@@ -147,10 +147,16 @@ class _Explainer:
         waits: list[Wait] = []
         if state in {RunView.WAITING, RunView.READY, RunView.HELD}:
             verdict, text, waits = self._unstarted(now, state, verdict, text)
-        cause = self._cause(now)
+        cause, executed = self._cause(now), text
         if cause is not None and cause.id != run_id(now.run.block, run):
             verdict, changes = str(state), []
             text = f"{cause.task} {cause.id} {_past(cause.state)}: {cause.message}"
+        elif cause is not None:
+            tried = bool(attempts.of(self._db, [run]))
+            text = f"it {_past(cause.state)}" + f": {cause.message}" * (cause.message not in _ENDED.values())
+            text += f"; why it was executed: {executed}" * tried
+        elif state in {RunView.INVALID, RunView.DELETED}:
+            text = f"its result was marked {state}; why it was executed: {text}"
         return Why(
             run=run_id(now.run.block, run),
             task=now.spec.name,

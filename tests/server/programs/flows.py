@@ -87,6 +87,11 @@ def end_badly(how: str) -> str:
     return how
 
 
+@tm.task
+def needs(path: str) -> str:
+    return open(path).read()
+
+
 @tm.task(timeout=1)
 def too_long(name: str) -> str:
     pass_gate(name)
@@ -135,6 +140,11 @@ def shared(own: str, common: str) -> Any:
 @tm.workflow
 def number(i: int) -> Any:
     return quick(i)
+
+
+@tm.workflow
+def needs_and_gates(path: str, names: list[str]) -> Any:
+    return [needs(path), gated(tm.sweep(names))]
 
 
 @tm.workflow

@@ -22,6 +22,15 @@ def newest(db: Database, old: int, kind: int = DATUM) -> int:
     return old
 
 
+def latest(db: Database, ids: list[int], kind: int = DATUM) -> dict[int, int]:
+    """The newest generation of those that have a newer one."""
+    found = step = successors(db, ids, kind)
+    while step:
+        step = successors(db, sorted(set(found.values())), kind)
+        found = {old: step.get(new, new) for old, new in found.items()}
+    return found
+
+
 def successors(db: Database, ids: list[int], kind: int = DATUM) -> dict[int, int]:
     """The next generation of those that have one."""
     return dict(db.rows(_NEXT_OF, db.ids(ids), kind))
