@@ -13,9 +13,11 @@ from tests.server.support import Bench
 from tidemill.client.connection import Connection
 from tidemill.model.errors import ConfigError, UsageError
 from tidemill.server.addresses import place_of
+from tidemill.stores.objects import open_objects
 from tidemill.stores.state import meta
 from tidemill.stores.state import place as places
 from tidemill.stores.state.open import open_database
+from tidemill.stores.state.postgres import without_password
 
 
 def elsewhere(bench: Bench) -> Path:
@@ -108,6 +110,57 @@ def test_a_store_from_before_places_with_objects_of_its_own(bench: Bench) -> Non
     assert bench.look(places.read).objects == ""
 
 
+def use(bench: Bench, name: str, objects: Path | None) -> tm.Store:
+    """A store in which something was made."""
+    bench.url = str(bench.directory / name)
+    bench.environment["TEST_OBJECTS"] = str(objects or "")
+    assert bench.start("bulky", 2).result()
+    bench.quiet()
+    return tm.open(bench.url)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_garbage_is_not_collected_where_others_keep_objects(bench: Bench, dry_run: bool) -> None:
+    common = bench.directory / "common"
+    with use(bench, "a", common) as first, use(bench, "b", common) as second:
+        for store, other in ((first, second), (second, first)):
+            with pytest.raises(ConfigError, match=rf"other stores too.*: {other.url}, used from") as told:
+                store.gc(grace=0, dry_run=dry_run)
+            name = places.read(other.db).store
+            assert f"delete users/{name} there" in told.value.hint
+        (common / "users" / places.read(second.db).store).unlink()
+        first.objects.put(b"orphan")
+        assert first.gc(grace=0, dry_run=True).objects > 0
+
+
+def test_garbage_is_collected_in_a_place_of_its_own(bench: Bench) -> None:
+    with use(bench, "a", bench.directory / "own") as store:
+        orphan = store.objects.put(b"orphan")
+        assert store.gc(grace=0).objects == 1
+        assert not store.objects.exists([orphan])
+        assert store.result("1.1") == bytes(100_000)
+
+
+def test_garbage_is_not_collected_inside_another_store(bench: Bench) -> None:
+    with use(bench, "a", None) as owner, use(bench, "b", bench.directory / "a" / "objects") as guest:
+        with pytest.raises(ConfigError, match=f"other stores too.*{guest.url}"):
+            owner.gc(grace=0)
+        with pytest.raises(ConfigError, match="inside of another store"):
+            guest.gc(grace=0, dry_run=True)
+        assert owner.result("1.1") == guest.result("1.1")
+        (Path(owner.url) / "objects" / "users" / places.read(guest.db).store).unlink()
+        assert owner.gc(grace=0).objects == 0
+
+
+def test_a_place_that_cannot_be_used_is_told_before_anything_is_stored(bench: Bench) -> None:
+    (bench.directory / "file").write_text("")
+    bench.environment["TEST_OBJECTS"] = str(bench.directory / "file" / "objects")
+    text = bench.start("number", 1).error()
+    assert "StoreError" in text
+    assert "Not a directory" in text
+    assert bench.look(places.read).objects is None
+
+
 @pytest.mark.parametrize(
     "objects", ["ftp://x", "s3:/bucket", "s3://", "s3://a:b@bucket", "s3://b?colour=red", "memory://m"]
 )
@@ -130,6 +183,17 @@ def test_workers_that_are_no_number(tmp_path: Path, workers: Any) -> None:
     with tm.open(tmp_path / "store") as store, pytest.raises(UsageError, match="workers must be a positive integer"):
         store.run(None, workers=workers)
     assert not (tmp_path / "store").exists()
+
+
+def test_on_postgresql_the_default_place_has_its_user_too(bench: Bench, postgres_database: str) -> None:
+    """Whoever uses it as his place cannot see whose it is."""
+    bench.url = postgres_database
+    bench.environment["XDG_DATA_HOME"] = str(bench.directory / "data")
+    assert bench.start("number", 1).result() == 1
+    (place,) = (bench.directory / "data" / "tidemill").iterdir()
+    ((user, about),) = open_objects(place / "objects").users().items()
+    assert user == bench.look(places.read).store
+    assert about.startswith(without_password(postgres_database))
 
 
 def test_a_password_is_nowhere_to_be_seen(bench: Bench, postgres_database: str) -> None:

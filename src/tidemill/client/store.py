@@ -21,6 +21,7 @@ from tidemill.provenance import find
 from tidemill.server import settling
 from tidemill.server.addresses import STORE, Place, place_of
 from tidemill.stores.objects import ObjectStore, open_objects
+from tidemill.stores.state import place as places
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import open_database, shown
 
@@ -200,7 +201,12 @@ class Store:
         return failures.failures(self.db, self.url, block)
 
     def gc(self, *, grace: float = 24 * 3600.0, dry_run: bool = False) -> garbage.Collected:
-        """Delete stored bytes and directories that nothing needs and that are older than `grace` seconds."""
+        """Delete stored bytes and directories that nothing needs and that are older than `grace` seconds.
+
+        Raises:
+            ConfigError: another store keeps objects in the same place.
+        """
+        garbage.refuse_shared(self.objects, places.read(self.db).store, self.place.directory)
         served = queries.served(self.place, self.db)
         directory = self.place.directory
         return garbage.collect_garbage(self.db, self.objects, directory, grace=grace, dry_run=dry_run, served=served)

@@ -85,6 +85,7 @@ def _open(place: Place) -> Host:
     engine = Engine(db)
     who = identity()
     me = Worker(0, None, 0, "engine", who.host, who.boot, who.namespace, who.pid, who.start, 0.0, 0.0)
+    settling.announce(db, place)
     objects = engine.transact(lambda turn: _join(turn, me, lease, place))
     left = takeover.take_over(engine, place.directory)
     engine.transact(_suspend)

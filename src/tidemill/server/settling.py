@@ -1,10 +1,12 @@
 """Where the objects of a store are: settled when it is first served, and known to everybody from then on."""
 
+import contextlib
 import os
+import socket
 
 from tidemill.model.errors import ConfigError
 from tidemill.server.addresses import Place
-from tidemill.stores.objects import same_place
+from tidemill.stores.objects import USERS, open_objects, same_place
 from tidemill.stores.state import data
 from tidemill.stores.state import place as places
 from tidemill.stores.state.database import Database
@@ -55,6 +57,26 @@ def settle(db: Database, place: Place) -> str:
     if recorded and found != recorded:
         places.change(db, found)
     return found
+
+
+def announce(db: Database, place: Place) -> None:
+    """Say in a place that others could use too that this store keeps objects there, before it does: nobody else must
+    collect them. In the directory of a SQLite store that goes without saying.
+
+    Raises:
+        ConfigError: as for `settle`.
+        TidemillError: the place cannot be written.
+    """
+    store, recorded = places.read(db)
+    if recorded is None:
+        where = chosen(db, place)
+    elif recorded or place.alone:
+        return
+    else:
+        where = ""
+    if where or not (place.alone or os.path.exists(os.path.join(place.inside, USERS, store))):
+        with contextlib.closing(open_objects(where or place.inside)) as objects:
+            objects.add_user(store, f"{shown(place.state)}, used from {socket.gethostname()}")
 
 
 def chosen(db: Database, place: Place) -> str:

@@ -7,6 +7,7 @@
 import os
 
 from tidemill.model.errors import ConfigError
+from tidemill.stores.objects.base import USERS
 from tidemill.stores.objects.buckets import check_s3
 from tidemill.stores.objects.dirs import Entry, decode_manifest, members
 from tidemill.stores.objects.gc import GcReport, collect
@@ -18,6 +19,7 @@ from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, sh
 
 __all__ = [
     "SMALL",
+    "USERS",
     "Entry",
     "GcReport",
     "LocalStore",
@@ -28,9 +30,11 @@ __all__ = [
     "collect",
     "decode_manifest",
     "fetch_url",
+    "local_path",
     "members",
     "open_objects",
     "same_place",
+    "scheme_of",
     "send_url",
     "shown",
 ]
