@@ -291,6 +291,7 @@ TABLES = {
     "worker": "engines and their workers",
     "link": "links between data that people assert",
     "told": "what was reported from outside, by idempotency key",
+    "place": "what the store is called, and where its objects are",
     "supersede": "which datum took the place of another",
     "event": "what happened, one row for each transaction",
 }

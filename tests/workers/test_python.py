@@ -13,7 +13,7 @@ import tidemill.graph as tm
 from tidemill.model.protocol import Input as Resolved
 from tidemill.model.spec import Port, TaskSpec
 from tidemill.model.states import AttemptState, Reason
-from tidemill.model.values import Input, Ref
+from tidemill.model.values import Input, Ref, encode
 from tidemill.testing.workers import FakeEngine, python_spec
 
 
@@ -333,9 +333,17 @@ def test_arguments_that_cannot_be_decoded_are_a_bad_input(engine: FakeEngine, sa
     assert "not an encoded value" in failure(engine.finish(claim.run), Reason.BAD_INPUT).message
 
 
-def test_an_object_that_is_not_there_is_a_bad_input(engine: FakeEngine, sample: Any) -> None:
-    outcome = engine.run(sample(engine, "identity"), Input(0), inputs=[Resolved(None, b"\x01" * 32, 100_000)])
-    assert failure(outcome, Reason.BAD_INPUT).kind == "NotFoundError"
+def test_objects_that_are_not_there_are_named(engine: FakeEngine, sample: Any) -> None:
+    """All of them, though the first one ends the attempt."""
+    here = engine.objects.put(encode(b"here"))
+    gone = [Resolved(None, bytes([i]) * 32, 100_000) for i in (1, 2)]
+    file = Resolved(encode([Ref(b"\x03" * 32, 9, "file", "a.txt")]), b"\x04" * 32)
+    inputs = [Resolved(None, here, 10), *gone, file]
+    outcome = engine.run(sample(engine, "identity"), [Input(i) for i in range(len(inputs))], inputs=inputs)
+    found = failure(outcome, Reason.LOST_INPUT)
+    assert found.kind == "lost input"
+    assert "is gone from" in found.message
+    assert found.lost == [bytes([i]) * 32 for i in (1, 2, 3)]
 
 
 def test_a_forked_child_that_returns_does_not_answer_for_its_parent(engine: FakeEngine, sample: Any) -> None:

@@ -1,6 +1,7 @@
 """A connection to the process that serves a store; started here if there is none."""
 
 import atexit
+import contextlib
 import os
 import select
 import socket
@@ -15,6 +16,7 @@ import msgspec
 from tidemill.model import errors, session
 from tidemill.model.errors import EngineLostError, StoreBusyError, TidemillError
 from tidemill.server.addresses import Place, reachable
+from tidemill.stores.state.open import shown
 from tidemill.workers.wire import Channel
 
 _ERRORS: dict[str, type[TidemillError]] = {
@@ -46,7 +48,7 @@ class Connection:
     def __init__(self, place: Place, workers: int, path: list[str]) -> None:
         self._place = place
         self._messages: deque[session.ToClient] = deque()
-        self._attach = session.Attach(session.VERSION, workers, path, os.getcwd())
+        self._attach = session.Attach(session.VERSION, workers, path, os.getcwd(), place.objects)
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._number = 0
@@ -81,15 +83,18 @@ class Connection:
     def _spawn(self) -> Channel:
         _started[:] = [one for one in _started if one.poll() is None]
         ours, theirs = socket.socketpair()
-        argv = ["tidemill", self._place.state, self._place.objects, str(theirs.fileno())]
+        argv = ["tidemill", shown(self._place.state), self._place.objects, str(theirs.fileno())]
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BOOT.format(_ROOT, argv)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
         _started.append(process)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # one that is gone is found out by its socket
+            process.stdin.write(os.fsencode(self._place.state))
         return Channel(ours)
 
     def welcome(self) -> session.Welcome:

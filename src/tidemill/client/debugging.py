@@ -91,7 +91,7 @@ def replay(
     task = loader.prepare(meaning.spec)
     scratch = _Aside(where / "scratch", objects)
     try:
-        args = _arguments(db, objects, meaning, scratch)
+        args = _arguments(db, meaning, scratch)
         if stream is not None:
             _announce(stream, meaning, args, scratch.path, loader.changed)
         produced, error = _execute(task, args, scratch, debugger)
@@ -195,10 +195,8 @@ def _project(spec: TaskSpec) -> list[str]:
 # --------------------------------------------------------------------------------------------------------------- inputs
 
 
-def _arguments(db: Database, objects: Callable[[], ObjectStore], meaning: Meaning, scratch: Scratch) -> list[Any]:
-    inputs = Inputs(
-        lambda found: objects().get(found), scratch.stage, lambda g, first, n: gathers_read.members(db, g, first, n)
-    )
+def _arguments(db: Database, meaning: Meaning, scratch: Scratch) -> list[Any]:
+    inputs = Inputs(scratch.get, scratch.stage, lambda g, first, n: gathers_read.members(db, g, first, n))
     values = inputs.values(_inputs(db, meaning)) if meaning.inputs else ()
     return list(decode(meaning.run.args, values, scratch.stage))
 

@@ -9,6 +9,7 @@ import msgspec
 
 from tidemill.client import details, views
 from tidemill.client.details import Argument, AttemptInfo
+from tidemill.client.naming import store_option
 from tidemill.model.errors import RunFailedError
 from tidemill.model.ids import run_id
 from tidemill.provenance.meaning import Specs, meanings
@@ -21,8 +22,6 @@ SHOWN = 3
 
 LOG_LINES = 10
 """Last lines of the log that are shown."""
-
-DEFAULT = ".tidemill"
 
 
 class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,11 +140,6 @@ def report(db: Database, store: str, run: int) -> FailureReport:
         because_of=run_id(heads[cause].block, cause) if cause in heads else "",
         command=f"tidemill debug {number}{store_option(store)}",
     )
-
-
-def store_option(store: str) -> str:
-    """What to add to a command so that it finds the store."""
-    return "" if store == DEFAULT else f" --store {store}"
 
 
 def _last_lines(db: Database, run: int) -> list[str]:

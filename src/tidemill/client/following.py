@@ -132,7 +132,7 @@ def _wait_closed(connection: Connection, block: int) -> None:
     connection.wait_for(lambda m: isinstance(m, session.Closed) and m.block == block)
 
 
-def count(workers: int | None) -> int:
+def count(workers: object) -> int:
     """The number of workers asked for; by default one per CPU.
 
     Raises:
@@ -140,6 +140,6 @@ def count(workers: int | None) -> int:
     """
     if workers is None:
         return os.cpu_count() or 1
-    if isinstance(workers, bool) or workers < 1:
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise UsageError(f"workers must be a positive integer, not {workers!r}")
     return workers

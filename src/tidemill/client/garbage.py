@@ -14,12 +14,13 @@ from tidemill.client import views
 from tidemill.launchers.local import ALIVE
 from tidemill.model.delta import decode_chunk
 from tidemill.model.digest import Digest, parse
-from tidemill.model.errors import NotFoundError, UsageError
+from tidemill.model.errors import ConfigError, NotFoundError, UsageError
 from tidemill.model.preview import size_text
-from tidemill.stores.objects import ObjectStore, collect
+from tidemill.stores.objects import USERS, ObjectStore, collect, local_path, scheme_of, shown
 from tidemill.stores.objects.dirs import KIND
 from tidemill.stores.state import blocks, data, overview
 from tidemill.stores.state.database import Database
+from tidemill.stores.state.open import FILE
 from tidemill.workers.staging import remove
 
 GRACE = 24 * 3600.0
@@ -77,6 +78,35 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def refuse_shared(objects: ObjectStore, store: str, directory: Path) -> None:
+    """Make sure that nobody else keeps objects in a place: all but our own would look like garbage.
+
+    Args:
+        objects: the place.
+        store: our store's name.
+        directory: our store's own.
+
+    Raises:
+        ConfigError: somebody else does.
+    """
+    where = shown(objects.url)
+    others = {name: about for name, about in objects.users().items() if name != store}
+    if others:
+        told = ", ".join(about or name for name, about in others.items())
+        files = ", ".join(f"{USERS}/{name}" for name in others)
+        raise ConfigError(
+            f"{where} has objects of other stores too, which must not be collected from here: {told}",
+            hint=f"use a place of its own for each store; if one of these is gone, delete {files} there",
+        )
+    if scheme_of(objects.url) in ("", "file"):
+        above = Path(os.path.realpath(local_path(objects.url))).parent
+        if (above / FILE).exists() and above != Path(os.path.realpath(directory)):
+            raise ConfigError(
+                f"{where} is inside of another store, whose objects must not be collected from here",
+                hint="use a place of its own for each store",
+            )
 
 
 def collect_garbage(

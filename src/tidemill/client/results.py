@@ -1,6 +1,7 @@
 """From data to values: what a run or a workflow gave, files included."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tidemill.engine import gathers_read
@@ -12,7 +13,7 @@ from tidemill.model.protocol import Input
 from tidemill.model.spec import decode_spec
 from tidemill.model.states import DatumState, RunView
 from tidemill.model.values import Ref
-from tidemill.stores.objects import ObjectStore
+from tidemill.stores.objects import ObjectStore, shown
 from tidemill.stores.state import blocks, data, runs, supersedes, tasks
 from tidemill.stores.state.database import Database
 
@@ -26,13 +27,15 @@ class Reader:
         db: the state store; only read.
         objects: where large values and files are.
         files: directory in which files are laid out under their names.
+        option: what commands need to find the store.
     """
 
-    def __init__(self, db: Database, objects: Callable[[], ObjectStore], files: Path) -> None:
+    def __init__(self, db: Database, objects: Callable[[], ObjectStore], files: Path, option: str = "") -> None:
         self._db = db
         self._open_objects = objects
         self._objects: ObjectStore | None = None
         self._files = files
+        self._option = option
 
     @property
     def objects(self) -> ObjectStore:
@@ -83,7 +86,8 @@ class Reader:
         """
         newest = supersedes.newest(self._db, datum)
         row = data.get(self._db, [newest]).get(newest)
-        if row is None or row.state != DatumState.COMPLETE:
+        # bytes that were lost may have been made again since
+        if row is None or row.state not in {DatumState.COMPLETE, DatumState.LOST}:
             state = "is not there yet" if row is None else f"ended as {DatumState(row.state).name.lower()}"
             raise RunFailedError(f"the value of datum {datum} {state}", run=str(row.cause or "") if row else "")
         if row.kind == data.GATHER:
@@ -98,7 +102,7 @@ class Reader:
             return None
         if found.gather:
             return self.gather(found.gather, found.size)
-        encoded = found.value if found.value is not None else self.objects.get(found.digest)
+        encoded = found.value if found.value is not None else self._bytes(found.digest)
         return values.decode(encoded, (), self.get)
 
     def gather(self, gather: int, size: int) -> list[object]:
@@ -111,17 +115,39 @@ class Reader:
     def get(self, ref: Ref) -> object:
         """What a reference into the object store stands for: a value, or a path under which the content can be read."""
         if ref.kind == "value":
-            return values.decode(self.objects.get(ref.digest), (), self.get)
+            return values.decode(self._bytes(ref.digest), (), self.get)
         place = self._files / show(ref.digest).partition(":")[2][:16] / (ref.name or "content")
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._deliver(ref, place)
+                with self._finding(ref.digest):
+                    self._deliver(ref, place)
             except (OSError, StoreError) as error:
                 if not place.exists():  # else another reader was faster, with the same content
                     text = f"the file {ref.name} cannot be laid out at {place}: {error}"
                     raise (error if isinstance(error, StoreError) else StoreError(text)) from error
         return place
+
+    def _bytes(self, digest: bytes) -> bytes:
+        with self._finding(digest):
+            return self.objects.get(digest)
+
+    @contextmanager
+    def _finding(self, digest: bytes) -> Iterator[None]:
+        """Say of an object that is gone who made it, and how it is made again."""
+        try:
+            yield
+        except NotFoundError as error:
+            made = [run_id(block, run) for run, block in data.makers(self._db, digest)]
+            gone = f"the object {show(digest)} is gone from {shown(self.objects.url)}"
+            if not made:
+                hint = "it is no result but was given: run the workflow again, which stores what it is called with anew"
+                raise NotFoundError(gone, hint=hint) from error
+            runs = "runs" if len(made) > 1 else "run"
+            raise NotFoundError(
+                f"{gone}; {runs} {', '.join(made)} made it",
+                hint=f"tidemill invalidate {' '.join(made)}{self._option}, and then run the workflow again",
+            ) from error
 
     def _deliver(self, ref: Ref, place: Path) -> None:
         if ref.kind == "dir":

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any, Self
 from tidemill.client import following
 from tidemill.client.connection import Connection
 from tidemill.client.later import Later
+from tidemill.client.naming import DEFAULT, store_option
 from tidemill.client.results import Reader
 from tidemill.model import ids
-from tidemill.model.errors import ConfigError, NotFoundError, RunCancelledError, RunFailedError, without_our_frames
+from tidemill.model.errors import NotFoundError, RunCancelledError, RunFailedError, without_our_frames
 from tidemill.model.states import BlockState
 from tidemill.provenance import find
-from tidemill.server.addresses import Place, place_of
+from tidemill.server import settling
+from tidemill.server.addresses import STORE, Place, place_of
 from tidemill.stores.objects import ObjectStore, open_objects
+from tidemill.stores.state import place as places
 from tidemill.stores.state.database import Database
-from tidemill.stores.state.open import is_postgres, open_database, shown
+from tidemill.stores.state.open import open_database, shown
 
 if TYPE_CHECKING:
     from tidemill.client import details, failures, garbage, handle, handled, logs, planning, queries
@@ -32,9 +35,6 @@ else:
     )
     lineage, why = Later("tidemill.provenance.lineage"), Later("tidemill.provenance.why")
 
-DEFAULT = ".tidemill"
-ENVIRONMENT = "TIDEMILL_STORE"
-
 
 class Store:
     """A store: its state, its objects, and the way to have work done in it.
@@ -43,23 +43,20 @@ class Store:
 
     Args:
         url: a directory or `postgresql://…`; default: the environment's TIDEMILL_STORE, else `.tidemill` here.
-        objects: where large values and files go; default: `objects` inside the store.
+        objects: where large values and files go: a directory or `s3://bucket/prefix`; default: `objects` inside the
+            store. It is needed once: the store remembers it.
 
     Attributes:
         url: the address as it is shown, without a password.
 
     Raises:
-        ConfigError: an address of another kind.
+        ConfigError: one of the addresses is none that is known.
     """
 
-    def __init__(self, url: str | os.PathLike[str] | None = None, *, objects: str = "") -> None:
-        address = os.fspath(url) if url is not None else os.environ.get(ENVIRONMENT, DEFAULT)
+    def __init__(self, url: str | os.PathLike[str] | None = None, *, objects: str | os.PathLike[str] = "") -> None:
+        address = os.fspath(url) if url is not None else os.environ.get(STORE) or DEFAULT
         self.url = shown(address)
-        if "://" in address and not address.startswith("file://") and not is_postgres(address):
-            raise ConfigError(
-                f"not a store address: {self.url}", hint="use a directory or postgresql://user@host/database"
-            )
-        self.place: Place = place_of(address, objects)
+        self.place: Place = place_of(address, os.fspath(objects))
 
     def __repr__(self) -> str:
         return f"<store {self.url}>"
@@ -81,13 +78,21 @@ class Store:
 
     @cached_property
     def objects(self) -> ObjectStore:
-        """The object store."""
-        return open_objects(self.place.objects)
+        """The object store: where the store knows that its objects are.
+
+        Raises:
+            ConfigError: that is not where they were said to be when the store was opened.
+        """
+        try:
+            where = settling.known(self.db, self.place)
+        except NotFoundError:
+            where = self.place.objects or self.place.inside
+        return open_objects(where)
 
     @cached_property
     def reader(self) -> Reader:
         """Turns data into values."""
-        return Reader(self.db, lambda: self.objects, self.place.directory / "files")
+        return Reader(self.db, lambda: self.objects, self.place.directory / "files", store_option(self.url))
 
     def connect(self, workers: int = 0) -> Connection:
         """A connection to the process that serves this store, started if there is none."""
@@ -196,7 +201,12 @@ class Store:
         return failures.failures(self.db, self.url, block)
 
     def gc(self, *, grace: float = 24 * 3600.0, dry_run: bool = False) -> garbage.Collected:
-        """Delete stored bytes and directories that nothing needs and that are older than `grace` seconds."""
+        """Delete stored bytes and directories that nothing needs and that are older than `grace` seconds.
+
+        Raises:
+            ConfigError: another store keeps objects in the same place.
+        """
+        garbage.refuse_shared(self.objects, places.read(self.db).store, self.place.directory)
         served = queries.served(self.place, self.db)
         directory = self.place.directory
         return garbage.collect_garbage(self.db, self.objects, directory, grace=grace, dry_run=dry_run, served=served)

@@ -45,7 +45,10 @@ def make_again(turn: Turn, ids: list[int]) -> None:
     lost = [r for r in rows if r.id not in looked_after]
     if lost:
         _fail(turn, lost)
-    supersede.supersede(turn, renewed)
+    made = supersede.supersede(turn, renewed)
+    charged = [r for r in rows if r.losses and r.id in made]
+    n = len(charged)
+    runs.bump(turn.db, [made[r.id] for r in charged], [0] * n, [0] * n, [r.losses for r in charged])
 
 
 def _fail(turn: Turn, rows: list[Run]) -> None:

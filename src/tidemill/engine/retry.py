@@ -2,7 +2,7 @@
 run.
 """
 
-from tidemill.engine import cone, spread, stand
+from tidemill.engine import cone, lost, spread, stand
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import Failed, Ready, Turn
 from tidemill.model import protocol
@@ -15,38 +15,29 @@ from tidemill.stores.state import attempts, blocks, data, leases, queues, runs
 LONGEST_BACKOFF = 3600.0
 """Seconds beyond which a backoff no longer doubles."""
 MAX_LOSSES = 5
-_FINAL = {Reason.CODE_CHANGED, Reason.BAD_INPUT}
+_FINAL = {Reason.CODE_CHANGED, Reason.BAD_INPUT, Reason.LOST_INPUT, Reason.TOO_MANY_LOSSES}
 _encode = protocol.encode
 
 
 def failed(turn: Turn, bad: list[tuple[Outcome, Leased]]) -> None:
     """Attempts that user code ended: a try each."""
-    rows = []
-    for o, _ in bad:
-        failure = o.failure or Failure(int(Reason.EXCEPTION), "unknown", "no reason was given")
-        rows.append((o.run, o.fence, failure.reason, _encode(failure)))
-    attempts.fail(turn.db, rows)
-    hollow = {
-        o.run for (o, _), row in zip(bad, rows, strict=True) if row[2] == Reason.BAD_INPUT and _lost_input(turn, o.run)
-    }
+    failures = [_failure(o, lease) for o, lease in bad]
+    hollow = {o.run: f.reason for (o, _), f in zip(bad, failures, strict=True) if _lost_input(turn, o.run, f)}
+    failures = [f if o.run in hollow else _final(f) for (o, _), f in zip(bad, failures, strict=True)]
+    attempts.fail(turn.db, [(o.run, o.fence, f.reason, _encode(f)) for (o, _), f in zip(bad, failures, strict=True)])
     if hollow:
-        uncharged = [(o, lease) for o, lease in bad if o.run in hollow]
-        runs.bump(
-            turn.db,
-            [o.run for o, _ in uncharged],
-            [o.fence for o, _ in uncharged],
-            [0] * len(hollow),
-            [0] * len(hollow),
-        )
+        uncharged = [o for o, _ in bad if o.run in hollow]
+        losses = [int(hollow[o.run] == Reason.LOST_INPUT) for o in uncharged]
+        runs.bump(turn.db, [o.run for o in uncharged], [o.fence for o in uncharged], [0] * len(uncharged), losses)
         requeue(turn, sorted(hollow))
-        bad = [(o, lease) for o, lease in bad if o.run not in hollow]
-        rows = [row for row in rows if row[0] not in hollow]
+        kept = [(taken, f) for taken, f in zip(bad, failures, strict=True) if taken[0].run not in hollow]
+        bad, failures = [taken for taken, _ in kept], [f for _, f in kept]
     again: list[tuple[Outcome, Leased]] = []
     stopping = _stopping(turn, [lease.block for _, lease in bad])
     over: set[int] = set()
-    for (o, lease), row in zip(bad, rows, strict=True):
+    for (o, lease), f in zip(bad, failures, strict=True):
         spec = turn.engine.spec(turn.db, lease.task)
-        if lease.tries < spec.retries and row[2] not in _FINAL and lease.block not in stopping:
+        if lease.tries < spec.retries and f.reason not in _FINAL and lease.block not in stopping:
             again.append((o, lease))
         else:
             over.add(o.run)
@@ -55,19 +46,37 @@ def failed(turn: Turn, bad: list[tuple[Outcome, Leased]]) -> None:
     if again:
         _later(turn, again)
     if over:
-        turn.failures += [
-            Failed(o.run, lease.block, lease.task, o.failure) for o, lease in bad if o.run in over and o.failure
-        ]
+        ended = [(o, lease, f) for (o, lease), f in zip(bad, failures, strict=True) if o.run in over]
+        turn.failures += [Failed(o.run, lease.block, lease.task, f) for o, lease, f in ended if o.failure]
         found = runs.get(turn.db, sorted(over))
         spread.finish(turn, [(found[r], RunState.ERROR, 0) for r in sorted(over)])
 
 
-def _lost_input(turn: Turn, run: int) -> bool:
-    """Whether a run failed because members of a collection have no value any more; they are made again before it
-    starts anew.
+def _failure(o: Outcome, lease: Leased) -> Failure:
+    """Why an attempt failed. A run whose inputs are lost time and again has too many losses."""
+    failure = o.failure or Failure(int(Reason.EXCEPTION), "unknown", "no reason was given")
+    if failure.reason != Reason.LOST_INPUT or lease.losses < MAX_LOSSES:
+        return failure
+    text = f"its inputs were made {lease.losses} times and lost again; the last: {failure.message}"
+    return Failure(int(Reason.TOO_MANY_LOSSES), failure.kind, text, failure.traceback, failure.scratch)
+
+
+def _final(failure: Failure) -> Failure:
+    """What is lost and was made by no run can only be given again."""
+    if failure.reason == Reason.LOST_INPUT:
+        failure.message += " and no run makes it (run the workflow again: what it is called with is stored anew)"
+    return failure
+
+
+def _lost_input(turn: Turn, run: int, failure: Failure) -> bool:
+    """Whether a run failed because inputs, or members of a collection, have no value any more; they are made again
+    before it starts anew.
     """
-    hollow = cone.hollow(turn, run)
-    data.lose(turn.db, hollow)
+    if failure.reason == Reason.LOST_INPUT:
+        return lost.lose_inputs(turn, run, failure.lost)
+    hollow = cone.hollow(turn, run) if failure.reason == Reason.BAD_INPUT else []
+    if hollow:
+        data.lose(turn.db, hollow)
     return bool(hollow)
 
 

@@ -122,6 +122,7 @@ class Failure(Struct):
         message: one line.
         traceback: full text, user frames only, or "".
         scratch: directory kept for inspection, or "".
+        lost: digests of the objects that were not in the object store, if that is the reason.
     """
 
     reason: int
@@ -129,6 +130,7 @@ class Failure(Struct):
     message: str
     traceback: str = ""
     scratch: str = ""
+    lost: list[bytes] = []
 
 
 class Outcome(Struct):

@@ -10,7 +10,7 @@ class Struct(msgspec.Struct, array_like=True, gc=False):
     """Base of all messages."""
 
 
-VERSION = 1
+VERSION = 2
 
 
 # ------------------------------------------------------------------------------------------------ client -> server
@@ -24,12 +24,14 @@ class Attach(Struct, tag=31):
         workers: how many local workers it would like; 0 for none of its own.
         path: entries of `sys.path` that its tasks need.
         cwd: its working directory, for messages.
+        objects: where it thinks that the objects of the store are, or "".
     """
 
     version: int
     workers: int
     path: list[str] = []
     cwd: str = ""
+    objects: str = ""
 
 
 class Begin(Struct, tag=32):

@@ -82,6 +82,7 @@ class Reason(IntEnum):
     STOPPED = 15
     SUPERSEDED = 16
     BY_HAND = 17
+    LOST_INPUT = 18
 
 
 class RunView(StrEnum):

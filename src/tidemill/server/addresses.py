@@ -9,10 +9,17 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tidemill.model.errors import ConfigError
-from tidemill.stores.state.open import is_postgres
+from tidemill.stores.objects import address_of
+from tidemill.stores.state.open import is_postgres, shown
 
 LOG = "engine.log"
 """File in a store's directory: what the process that serves it has to say when something goes wrong."""
+
+
+KNOWN = "use a directory or postgresql://user@host/database"
+"""What the address of a store may be."""
+STORE = "TIDEMILL_STORE"
+"""Environment variable: the address of the store, where none is given."""
 
 _SOCKET = "engine.sock"
 _LONGEST_SOCKET = 100
@@ -25,7 +32,7 @@ class Place(NamedTuple):
 
     Attributes:
         state: URL of the state store.
-        objects: URL of the object store.
+        objects: address of the place of its objects, if one was asked for; else "".
         directory: local directory for workers' files (and, embedded, for everything).
         socket: Unix socket of the process that serves it.
         alone: one engine at a time (SQLite).
@@ -37,16 +44,33 @@ class Place(NamedTuple):
     socket: str
     alone: bool
 
+    @property
+    def inside(self) -> str:
+        """The place of objects when no other was asked for: in the store's directory, and moved with it."""
+        return str(self.directory / "objects")
+
 
 def place_of(url: str, objects: str = "") -> Place:
-    """The parts of the store at `url` (a directory or `postgresql://…`)."""
-    if objects and "://" not in objects:
-        objects = os.path.abspath(objects)
+    """The parts of the store at `url` (a directory or `postgresql://…`).
+
+    Raises:
+        ConfigError: one of them is no such address.
+    """
+    if not url:
+        raise ConfigError("the address of the store is empty", hint=KNOWN)
+    if "://" in url and not url.startswith("file://") and not is_postgres(url):
+        raise ConfigError(f"not a store address: {shown(url)}", hint=KNOWN)
+    objects = address_of(objects) if objects else ""
+    if objects.startswith("memory:"):
+        raise ConfigError(
+            f"{objects} is the memory of one process, and those that work on a store are several",
+            hint="use a directory or s3://bucket/prefix for objects",
+        )
     if is_postgres(url):
         directory = _data_home() / "tidemill" / _name_of(url)
-        return Place(url, objects or str(directory / "objects"), directory, "", False)
+        return Place(url, objects, directory, "", False)
     directory = Path(url.removeprefix("file://")).absolute()
-    return Place(str(directory), objects or str(directory / "objects"), directory, str(directory / _SOCKET), True)
+    return Place(str(directory), objects, directory, str(directory / _SOCKET), True)
 
 
 def _data_home() -> Path:

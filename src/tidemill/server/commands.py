@@ -27,7 +27,7 @@ from tidemill.model.session import (
     Welcome,
 )
 from tidemill.model.states import BlockState
-from tidemill.server import orders
+from tidemill.server import orders, settling
 from tidemill.server.rounds import Round
 from tidemill.server.sessions import Followed, Session
 from tidemill.stores.state import blocks
@@ -143,6 +143,7 @@ def _attach(host: Host, found: Round, client: Session, message: Attach) -> None:
             f"this client speaks version {message.version} of the session protocol, the engine {session.VERSION}",
             hint="use the same version of Tidemill, or wait until the running engine has ended",
         )
+    settling.agreed(host.place.state, host.objects, message.objects)
     client.workers = message.workers
     found.paths.append(message.path)
     found.reply(client, Welcome(host.engine.id, max(message.workers, len(host.slots.all))))

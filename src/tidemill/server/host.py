@@ -8,7 +8,6 @@ import contextlib
 import select
 import selectors
 import time
-from pathlib import Path
 
 from tidemill.engine import claim, complete, control, gathers_read, hubs, reclaim
 from tidemill.engine.engine import Engine
@@ -18,6 +17,7 @@ from tidemill.model.errors import EngineLostError, TidemillError
 from tidemill.model.protocol import Answer, Done, Hello, Outcome, Read, Work
 from tidemill.model.states import BlockState
 from tidemill.server import addresses, commands, takeover
+from tidemill.server.addresses import Place
 from tidemill.server.crew import Crew
 from tidemill.server.desk import Desk
 from tidemill.server.rounds import Round
@@ -45,19 +45,20 @@ class Host:
     Args:
         engine: registered and ready.
         me: the engine's registration.
-        store: directory for workers' files and the socket.
-        objects: URL of the object store, for workers.
+        place: the store.
+        objects: address of the place of its objects.
         slots: the local workers, none yet.
         lease: seconds for which the engine's registration holds without a beat.
     """
 
     def __init__(
-        self, engine: Engine, me: Worker, store: Path, objects: str, slots: Slots, lease: float = reclaim.LEASE_SECONDS
+        self, engine: Engine, me: Worker, place: Place, objects: str, slots: Slots, lease: float = reclaim.LEASE_SECONDS
     ) -> None:
         self.engine = engine
-        self.store = store
+        self.place = place
+        self.objects = objects
         self.slots = slots
-        self.crew = Crew(engine, me, store, objects, slots, self._watch_slot)
+        self.crew = Crew(engine, me, place.directory, objects, slots, self._watch_slot)
         self.unreaped = 0
         self._lease = lease
         self._selector = selectors.DefaultSelector()
@@ -99,7 +100,7 @@ class Host:
             self._give_up(error)
             raise
         except Exception as error:
-            log = self.store / addresses.LOG
+            log = self.place.directory / addresses.LOG
             self._give_up(
                 EngineLostError(
                     f"the engine of this store failed ({type(error).__qualname__}: {error}); details are in {log}",
@@ -322,7 +323,7 @@ class Host:
         if not self.engine.transact(lambda turn: reclaim.beat(turn, self._lease)):
             raise self._given_up()
         if self.unreaped or not self.engine.alone:
-            self.unreaped = takeover.take_over(self.engine, self.store)
+            self.unreaped = takeover.take_over(self.engine, self.place.directory)
             self._claims = True
         if not self.engine.alone:
             self.engine.transact(control.stop_strays)

@@ -12,13 +12,13 @@ from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import session
 from tidemill.model.errors import ConfigError, TidemillError
-from tidemill.server import takeover, trace
-from tidemill.server.addresses import LOG, Place, place_of
+from tidemill.server import settling, takeover, trace
+from tidemill.server.addresses import LOG, STORE, Place, place_of
 from tidemill.server.host import Host
 from tidemill.server.lock import StoreLock
 from tidemill.server.slots import Slots, machine_cpus, machine_memory
 from tidemill.stores.state import workers
-from tidemill.stores.state.open import open_database
+from tidemill.stores.state.open import open_database, shown
 from tidemill.stores.state.workers import Worker
 from tidemill.workers.identity import identity
 from tidemill.workers.wire import Channel
@@ -30,12 +30,14 @@ _LOG_BYTES = 1 << 20
 
 
 def main(argv: list[str]) -> int:
-    """Arguments: the store's URL, the object store's URL, and the descriptor of the first client's socket."""
-    url, objects, descriptor = argv[1:4]
+    """Arguments: the store's address as it may be shown, that of its objects if one was asked for, and the descriptor
+    of the first client's socket. The store's whole address comes through standard input: anybody can read arguments.
+    """
+    objects, descriptor = argv[2:4]
     first = socket.socket(fileno=int(descriptor))
     first.set_inheritable(False)
-    place = place_of(url, objects)
     try:
+        place = place_of(_address(), objects)
         lock = StoreLock(place.directory) if place.alone else None
         if lock is not None and not lock.take():
             with contextlib.suppress(OSError):
@@ -58,6 +60,18 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _address() -> str:
+    """The store's address. If there is a password in it, nobody who is started from here finds it."""
+    with open(0, "rb", closefd=False) as standard:
+        found = os.fsdecode(standard.read())
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    if STORE in os.environ:
+        os.environ[STORE] = shown(os.environ[STORE])
+    return found
+
+
 def _open(place: Place) -> Host:
     """Open the store, take over from engines that are gone, and be ready for clients.
 
@@ -71,11 +85,12 @@ def _open(place: Place) -> Host:
     engine = Engine(db)
     who = identity()
     me = Worker(0, None, 0, "engine", who.host, who.boot, who.namespace, who.pid, who.start, 0.0, 0.0)
-    engine.transact(lambda turn: reclaim.register(turn, me, lease))
+    settling.announce(db, place)
+    objects = engine.transact(lambda turn: _join(turn, me, lease, place))
     left = takeover.take_over(engine, place.directory)
     engine.transact(_suspend)
     slots = Slots(machine_cpus(), machine_memory())
-    host = Host(engine, me, place.directory, place.objects, slots, lease)
+    host = Host(engine, me, place, objects, slots, lease)
     host.unreaped = left
     if place.alone:
         host.desk.listen(place.socket)
@@ -83,6 +98,12 @@ def _open(place: Place) -> Host:
         host.hear()
     _redirect(place.directory / LOG)
     return host
+
+
+def _join(turn: Turn, me: Worker, lease: float, place: Place) -> str:
+    """Register, and know where the store's objects are."""
+    reclaim.register(turn, me, lease)
+    return settling.settle(turn.db, place)
 
 
 def _suspend(turn: Turn) -> None:

@@ -279,6 +279,34 @@ class SurveySuite(_Suite):
         assert len(store.get_many(names)) == 3
 
 
+class UsersSuite(_Suite):
+    """Who keeps objects in the store."""
+
+    def test_users(self, store: ObjectStore) -> None:
+        assert store.users() == {}
+        store.add_user("0af3", "the first, on ä machine")
+        store.add_user("B-_9", "")
+        assert store.users() == {"0af3": "the first, on ä machine", "B-_9": ""}
+        store.add_user("0af3", "moved")
+        assert store.users() == {"0af3": "moved", "B-_9": ""}
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "ä", "a\n"])
+    def test_what_is_no_name_is_refused(self, store: ObjectStore, name: str) -> None:
+        with pytest.raises(UsageError, match="no name"):
+            store.add_user(name, "somebody")
+        assert store.users() == {}
+
+    def test_users_are_no_objects(self, store: ObjectStore) -> None:
+        orphan = store.put(b"orphan")
+        store.add_user("me", "orphan")
+        assert [one.digest for one in store.list()] == [orphan]
+        later = time.time() + 1e6
+        assert collect(store, [], grace_s=0, now=later).count == 1
+        store.tidy(later)
+        assert store.users() == {"me": "orphan"}
+        assert store.put(b"orphan") == orphan
+
+
 class DirectoriesSuite(_Suite):
     """Directories and their manifests."""
 
@@ -412,7 +440,7 @@ class CollectSuite(_Suite):
         assert digests(store) == set(names)
 
 
-class ObjectStoreSuite(BytesSuite, FilesSuite, SurveySuite, DirectoriesSuite, CollectSuite):
+class ObjectStoreSuite(BytesSuite, FilesSuite, SurveySuite, UsersSuite, DirectoriesSuite, CollectSuite):
     """Everything: inherit from this and give the fixture `store`."""
 
     def test_against_a_dictionary(self, store: ObjectStore) -> None:

@@ -16,6 +16,7 @@ from tidemill.testing.state_base import MakeStore, Opener
 from tidemill.testing.state_changes import ChangesSuite
 from tidemill.testing.state_graph import BlocksSuite, DataSuite
 from tidemill.testing.state_nouns import ClassesSuite, LeasesSuite, MemoSuite, QueuesSuite, RecordsSuite
+from tidemill.testing.state_place import PlaceSuite
 from tidemill.testing.state_questions import QuestionsSuite
 from tidemill.testing.state_random import CountersSuite
 from tidemill.testing.state_schema import ReadOnlySuite, SchemaSuite
@@ -37,6 +38,7 @@ class StateStoreSuite(
     DurabilitySuite,
     SchemaSuite,
     ReadOnlySuite,
+    PlaceSuite,
     ValuesSuite,
     ListsSuite,
     TransitionsSuite,

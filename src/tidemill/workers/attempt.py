@@ -5,6 +5,7 @@ import mmap
 import os
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tidemill.graph import context
@@ -12,6 +13,7 @@ from tidemill.graph.growth import Growing
 from tidemill.model import protocol
 from tidemill.model.delta import encode as encode_delta
 from tidemill.model.digest import digest, show
+from tidemill.model.errors import TidemillError
 from tidemill.model.protocol import Claimed, Failure, Out, Outcome, Setup
 from tidemill.model.states import AttemptState, Reason
 from tidemill.model.values import decode, encode
@@ -45,7 +47,7 @@ class Attempts:
         self._scratch = staging.Scratch(staging.now_directory(setup.scratch, setup.worker), self._objects)
         log = staging.log_file(setup.scratch, setup.worker)
         self._capture = Capture(str(log), setup.inline, self._keep_log)
-        self._inputs = Inputs(lambda found: self._objects().get(found), self._scratch.stage, read)
+        self._inputs = Inputs(self._scratch.get, self._scratch.stage, read)
         self.loader = Loader(setup.path)
         self._index = _index(setup.index)
         self._meter = Meter()
@@ -80,6 +82,8 @@ class Attempts:
         except BaseException as error:  # noqa: BLE001 (SystemExit and the like are the user's, too)
             outs = []
             failure = describe(error, reason)
+            if failure.lost:
+                failure.lost = self._lacking(claim, failure.lost)
             self._growing.reset()
             self._scratch.stored()
         wall = time.monotonic() - start
@@ -114,6 +118,12 @@ class Attempts:
         finally:
             self._surroundings.keep()
             self._growing.install()
+
+    def _lacking(self, claim: Claimed, found: list[bytes]) -> list[bytes]:
+        """All that is missing where something is, so that it is made again at once and not piece by piece."""
+        with suppress(TidemillError):
+            found = [*found, *self._scratch.lacking(self._inputs.objects(claim.inputs))]
+        return list(dict.fromkeys(found))
 
     def _out(self, value: object) -> Out:
         data = encode(value, self._scratch.put)

@@ -5,6 +5,7 @@ import os
 import signal
 import traceback
 
+from tidemill.model.digest import show
 from tidemill.model.errors import RunError, StoreFullError, TidemillError, WiringError
 from tidemill.model.protocol import Failure
 from tidemill.model.states import Reason
@@ -37,11 +38,29 @@ class Fault(RunError):  # noqa: N818 (the errors are the user's)
         self.traceback = traceback
 
 
+class LostInput(Fault):
+    """Something that an argument names is not in the object store.
+
+    Attributes:
+        digests: of the objects.
+    """
+
+    def __init__(self, digests: list[bytes], place: str) -> None:
+        more = f" and {len(digests) - 1} more" if len(digests) > 1 else ""
+        super().__init__(
+            Reason.LOST_INPUT,
+            f"the object {show(digests[0])}{more} that an argument names is gone from {place}",
+            kind="lost input",
+        )
+        self.digests = digests
+
+
 def describe(error: BaseException, reason: Reason) -> Failure:
     """The failure that `error` means, where `reason` is what an error of no special kind means at this point."""
     if isinstance(error, Fault):
         hint = f" ({error.hint})" if error.hint else ""
-        return Failure(error.reason, error.kind, f"{error.args[0]}{hint}", error.traceback)
+        lost = error.digests if isinstance(error, LostInput) else []
+        return Failure(error.reason, error.kind, f"{error.args[0]}{hint}", error.traceback, lost=lost)
     if isinstance(error, MemoryError):
         reason = Reason.OUT_OF_MEMORY
     elif isinstance(error, StoreFullError) or (isinstance(error, OSError) and error.errno in _FULL):

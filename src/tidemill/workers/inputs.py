@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from tidemill.model.protocol import Input
-from tidemill.model.values import Get, decode
+from tidemill.model.values import Get, decode, refs
 
 T = TypeVar("T")
 
@@ -38,6 +38,18 @@ class Inputs:
     def values(self, inputs: Sequence[Input]) -> list[object]:
         """The values that the placeholders of an argument template stand for."""
         return [self._value(one) for one in inputs]
+
+    def objects(self, inputs: Sequence[Input]) -> list[bytes]:
+        """Digests of the objects that the inputs are, or name where they stand in the message."""
+        found: list[bytes] = []
+        for one in inputs:
+            if one.value is not None:
+                found += [ref.digest for ref in refs(one.value)]
+            elif one.gather:
+                found += self.objects(self._collection(one.gather))
+            elif one.digest:
+                found.append(one.digest)
+        return found
 
     def _value(self, one: Input) -> object:
         if one.value is not None:

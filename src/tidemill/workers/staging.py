@@ -8,13 +8,15 @@ where runs touch no files.
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from tidemill.model.errors import NotFoundError
 from tidemill.model.states import Reason
 from tidemill.model.values import File, Ref, decode
 from tidemill.stores.objects.interface import ObjectStore
-from tidemill.workers.failure import Fault
+from tidemill.workers.failure import Fault, LostInput
 
 INPUTS = "inputs"
 """Directory of staged inputs, below the working directory."""
@@ -104,17 +106,44 @@ class Scratch:
     def stage(self, ref: Ref) -> object:
         """What stands for stored content in the arguments: the path of a file or directory, or the decoded value.
 
-        Paths are absolute. Raises what the object store raises.
+        Paths are absolute.
+
+        Raises:
+            LostInput: it is not in the object store any more.
+            TidemillError: what else the object store raises.
         """
         if ref.kind == "value":
-            return decode(self._objects().get(ref.digest), (), self.stage)
+            return decode(self.get(ref.digest), (), self.stage)
         path = self._place(ref.name or ref.digest.hex()[:16])
-        if ref.kind == "dir":
-            self._objects().get_dir(ref.digest, path, link=True)
-        elif self._objects().get_file(ref.digest, path, link=True, mode=ref.mode) == "link":
-            found = path.stat()
-            self._staged[found.st_dev, found.st_ino] = ref
+        with self._finding(ref.digest):
+            if ref.kind == "dir":
+                self._objects().get_dir(ref.digest, path, link=True)
+            elif self._objects().get_file(ref.digest, path, link=True, mode=ref.mode) == "link":
+                found = path.stat()
+                self._staged[found.st_dev, found.st_ino] = ref
         return path
+
+    def get(self, digest: bytes) -> bytes:
+        """The bytes of a stored value.
+
+        Raises:
+            LostInput: they are not in the object store any more.
+            TidemillError: what else the object store raises.
+        """
+        with self._finding(digest):
+            return self._objects().get(digest)
+
+    @contextmanager
+    def _finding(self, digest: bytes) -> Iterator[None]:
+        try:
+            yield
+        except NotFoundError as error:
+            raise LostInput([digest], self._objects().url) from error
+
+    def lacking(self, digests: list[bytes]) -> list[bytes]:
+        """Those of these objects that are not in the object store."""
+        there = self._objects().exists(digests)
+        return [one for one in dict.fromkeys(digests) if one not in there]
 
     def _place(self, name: str) -> Path:
         """`inputs/name`, or `inputs/2/name` … if that is taken: the same for the same arguments."""

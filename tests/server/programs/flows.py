@@ -183,6 +183,43 @@ def filling(n: int) -> Any:
     return total(large(tm.sweep(list(range(n)))))
 
 
+@tm.task
+def bulk(i: int) -> bytes:
+    note(f"bulk {i}")
+    return bytes([i]) * 100_000
+
+
+@tm.task
+def weigh(parts: list[bytes], files: list[Path], more: int) -> int:
+    note(f"weigh {more}")
+    return sum(map(len, parts)) + sum(len(file.read_text()) for file in files) + more
+
+
+@tm.task
+def leaf(i: int) -> Path:
+    note(f"leaf {i}")
+    Path("leaf.txt").write_text("x" * i)
+    return Path("leaf.txt")
+
+
+@tm.workflow
+def bulky(n: int, more: int = 0) -> Any:
+    """Large values in files of the object store, small files in its pack."""
+    numbers = tm.sweep(list(range(n)))
+    return weigh(bulk(numbers), leaf(numbers), more)
+
+
+@tm.workflow
+def given(more: int) -> Any:
+    return weigh([b"given" * 20_000], [], quick_after(more))
+
+
+@tm.task
+def quick_after(more: int) -> int:
+    pass_gate("a")
+    return more
+
+
 def main(url: str, workers: str, name: str, *args: str) -> None:
     with tm.open(url, objects=os.environ.get("TEST_OBJECTS", "")) as store:
         flow = globals()[name]

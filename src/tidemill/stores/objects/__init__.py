@@ -7,28 +7,36 @@
 import os
 
 from tidemill.model.errors import ConfigError
+from tidemill.stores.objects.base import USERS
+from tidemill.stores.objects.buckets import check_s3
 from tidemill.stores.objects.dirs import Entry, decode_manifest, members
 from tidemill.stores.objects.gc import GcReport, collect
 from tidemill.stores.objects.interface import SMALL, ObjectStore, Stored
 from tidemill.stores.objects.local import LocalStore
 from tidemill.stores.objects.remote import RemoteStore, open_memory, open_s3
 from tidemill.stores.objects.transfer import fetch_url, send_url
-from tidemill.stores.objects.urls import local_path, scheme_of, shown
+from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, shown
 
 __all__ = [
     "SMALL",
+    "USERS",
     "Entry",
     "GcReport",
     "LocalStore",
     "ObjectStore",
     "RemoteStore",
     "Stored",
+    "address_of",
     "collect",
     "decode_manifest",
     "fetch_url",
+    "local_path",
     "members",
     "open_objects",
+    "same_place",
+    "scheme_of",
     "send_url",
+    "shown",
 ]
 
 
@@ -48,6 +56,22 @@ def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
         ConfigError: if the address is not one of these, or is malformed.
         MissingExtraError: if it needs obstore, which is not installed.
     """
+    url = address_of(url)
+    scheme = scheme_of(url)
+    if scheme == "s3":
+        return open_s3(url)
+    if scheme == "memory":
+        return open_memory(url)
+    return LocalStore(url)
+
+
+def address_of(url: str | os.PathLike[str]) -> str:
+    """An address of an object store as it may be kept and given to other processes: a directory as an absolute path,
+    anything else as it is. Nothing is opened.
+
+    Raises:
+        ConfigError: if it is none, or is malformed.
+    """
     url = os.fspath(url)
     scheme = scheme_of(url)
     if not scheme and url.partition(":")[0].lower() in _SCHEMES:
@@ -56,12 +80,21 @@ def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
         path = local_path(url)
         if not path or os.path.isfile(path):
             raise ConfigError(f"{url!r} is not a directory for objects", hint="Give the path of a directory.")
-        return LocalStore(path)
+        return os.path.abspath(path)
     if scheme == "s3":
-        return open_s3(url)
-    if scheme == "memory":
-        return open_memory(url)
-    raise ConfigError(
-        f"{shown(url)} is not an address of an object store",
-        hint=_KNOWN,
-    )
+        check_s3(url)
+    elif scheme != "memory":
+        raise ConfigError(f"{shown(url)} is not an address of an object store", hint=_KNOWN)
+    return url
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two addresses, as `address_of` gives them, lead to the same objects."""
+    return _identity(one) == _identity(other)
+
+
+def _identity(url: str) -> tuple[str, ...]:
+    if scheme_of(url) == "s3":
+        place = bucket_place(url)
+        return "s3", place.bucket, place.key, place.options.get("endpoint", "")
+    return ("memory", url) if scheme_of(url) else ("", os.path.realpath(url))

@@ -58,6 +58,15 @@ def s3_backend(url: str, prefix: str) -> "S3Store":
         raise ConfigError(f"cannot use {shown(url)}: {first_line(error)}") from error
 
 
+def check_s3(url: str) -> None:
+    """Look at an `s3:` address without using it.
+
+    Raises:
+        ConfigError: if it names no bucket, has credentials in it, or an unknown or malformed option.
+    """
+    _s3_options(bucket_place(url).options)
+
+
 def _s3_options(options: dict[str, str]) -> "tuple[S3Config, ClientConfig, RetryConfig]":
     known = {"endpoint", "region", "anonymous", "virtual_host", "timeout", "retries"}
     if unknown := sorted(set(options) - known):

@@ -209,6 +209,24 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def add_user(self, name: str, about: str) -> None:
+        """Note that somebody keeps objects here, so that nobody else collects them as garbage.
+
+        Users are no objects: they are not listed and not deleted. They stay until they are removed by hand.
+
+        Args:
+            name: letters, digits, `-` and `_`; who comes again under a name replaces what was said about it.
+            about: for people.
+
+        Raises:
+            UsageError: if the name is none.
+        """
+        ...
+
+    def users(self) -> dict[str, str]:
+        """Who keeps objects here: what was said about each name. Nobody where there is nothing yet."""
+        ...
+
     def close(self) -> None:
         """Release connections and threads. A closed store opens them again when it is used."""
         ...

@@ -3,6 +3,7 @@
 <root>/ab/cdef…   a file per large object, named by the 64 hex digits of its digest, mode 0444
 <root>/pack.db    the small ones
 <root>/tmp/       files being written
+<root>/users/     who keeps objects here
 <root>/*lock      held (flock) by whoever changes something; the kernel drops it when its holder dies
 """
 
@@ -16,9 +17,9 @@ from urllib.parse import quote
 from tidemill.model.digest import Digest
 from tidemill.model.digest import digest as digest_of
 from tidemill.model.errors import NotFoundError, StoreError, TidemillError, UsageError
-from tidemill.stores.objects.base import StoreBase
-from tidemill.stores.objects.failures import damaged, not_found
-from tidemill.stores.objects.files import Lock, new_file, open_regular, read_up_to, remove, write_all
+from tidemill.stores.objects.base import USERS, StoreBase, is_user
+from tidemill.stores.objects.failures import damaged, not_found, writing
+from tidemill.stores.objects.files import Lock, make_dirs, new_file, open_regular, read_up_to, remove, write_all
 from tidemill.stores.objects.interface import CHUNK, SMALL, Data, Delivered, Path, Stored
 from tidemill.stores.objects.large import Large
 from tidemill.stores.objects.pack import Pack
@@ -39,6 +40,22 @@ class LocalStore(StoreBase):
 
     def close(self) -> None:
         self._pack.close()
+
+    def _keep_user(self, name: str, about: bytes) -> None:
+        with writing(self.root):
+            make_dirs(os.path.join(self.root, USERS))
+        with new_file(os.path.join(self.root, USERS, name), durable=True) as target:
+            write_all(target, about)
+
+    def users(self) -> dict[str, str]:
+        directory = os.path.join(self.root, USERS)
+        try:
+            names = [name for name in os.listdir(directory) if is_user(name)]
+            return {name: _read_text(os.path.join(directory, name)) for name in names}
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StoreError(f"cannot read {directory}: {os.strerror(error.errno or 0)}") from error
 
     # --------------------------------------------------------------------------------------------------------- put
 
@@ -177,6 +194,11 @@ class LocalStore(StoreBase):
         # Files first, for the same reason as in `delete`.
         yield from self._large.list()
         yield from self._pack.list()
+
+
+def _read_text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def _chunks(file: FileIO) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from tidemill.model.digest import Digest, hasher
 from tidemill.model.digest import digest as digest_of
 from tidemill.model.errors import NotFoundError, StoreError, UsageError
-from tidemill.stores.objects.base import StoreBase
+from tidemill.stores.objects.base import USERS, StoreBase, is_user
 from tidemill.stores.objects.buckets import memory_backend, s3_backend
 from tidemill.stores.objects.failures import damaged, not_found, talking, writing
 from tidemill.stores.objects.files import copy_hashing, hash_rest, new_file, open_regular, read_up_to, remove, write_all
@@ -80,6 +80,25 @@ class RemoteStore(StoreBase):
             threads, self._threads = self._threads, None
         if threads:
             threads.shutdown()
+
+    def _keep_user(self, name: str, about: bytes) -> None:
+        import obstore
+
+        with talking(self._place, write=True):
+            obstore.put(self._backend, f"{USERS}/{name}", about)
+
+    def users(self) -> dict[str, str]:
+        import obstore
+
+        with talking(self._place):
+            keys = [one["path"] for part in obstore.list(self._backend, prefix=USERS) for one in part]
+        names = [name for key in keys if is_user(name := key.rpartition("/")[2])]
+
+        def about(name: str) -> str:
+            with talking(self._place):
+                return obstore.get(self._backend, f"{USERS}/{name}").bytes().to_bytes().decode(errors="replace")
+
+        return dict(zip(names, self._each(about, names), strict=True))
 
     def _each(self, call: Callable[[_A], _B], items: Sequence[_A]) -> list[_B]:
         """`call` of every item, in order, several at a time."""

@@ -60,6 +60,7 @@ _DIGESTS = Statement(
 )
 _SPAN = Statement("select id, state, kind, size, src, digest, value from datum where id >= ? and id <= ? order by id")
 _OBJECTS = insert("content", "datum:i digest:b", ignore=True)
+_NAMES = Statement("select c.datum, c.digest from {ids} {join} content c on c.datum = j.value")
 _LITERALS = insert("literal", "block:i digest:b", ignore=True)
 _FORWARD = insert("forward", "datum:i target:i run:i port:i open:i")
 _FORWARDED = Statement(
@@ -81,6 +82,15 @@ _ALL_OBJECTS = Statement(
     "select digest from datum where value is null and state = 2 and kind = 1 and src is null and size > 0 "
     "union select c.digest from content c join datum d on d.id = c.datum where d.state = 2 union select digest from "
     "literal"
+)
+_MAKERS = Statement(
+    "select r.id, r.block from run r where r.state = 3 and r.id in (select d.run from datum d where d.src is null and "
+    "((d.digest = ? and d.value is null) or exists (select 1 from content c where c.datum = d.id and c.digest = ?))) "
+    "order by r.id"
+)
+_ANY_OBJECT = Statement(
+    "select exists (select 1 from content), exists (select 1 from literal), exists (select 1 from datum where value is "
+    "null and state = 2 and kind = 1 and src is null and size > 0)"
 )
 _LIFETIME = insert("lifetime", "datum:i kind:i block:i", ignore=True)
 _LIFETIMES = Statement("select count(*) from lifetime")
@@ -206,6 +216,11 @@ def name_objects(db: Database, data: Column, digests: Column) -> None:
     db.many(_OBJECTS, data, digests)
 
 
+def objects_named(db: Database, ids: list[int]) -> list[Row]:
+    """(datum, digest) of the stored objects that the values of these data name."""
+    return db.rows(_NAMES, db.ids(ids))
+
+
 def name_literals(db: Database, block: int, digests: list[bytes]) -> None:
     """Record which stored objects the arguments of a block's runs name."""
     db.many(_LITERALS, [block] * len(digests), digests)
@@ -263,6 +278,17 @@ def any_forward(db: Database) -> int:
 def live_objects(db: Database) -> set[bytes]:
     """Digests of all stored objects that complete data or arguments name."""
     return {bytes(r[0]) for r in db.rows(_ALL_OBJECTS)}
+
+
+def makers(db: Database, digest: bytes) -> list[Row]:
+    """(id, block) of the complete runs whose results are this object or name it; reads all data once."""
+    return db.rows(_MAKERS, digest, digest)
+
+
+def any_object(db: Database) -> bool:
+    """Whether any datum or argument is in the object store; may read all data once."""
+    row = db.one(_ANY_OBJECT)
+    return row is not None and any(row)
 
 
 AFTER_USE, AFTER_BLOCK = 1, 2

@@ -21,6 +21,8 @@ IDLE_MS = 30_000
 """An engine that is stopped inside a transaction holds up all others; after so long the server ends its session."""
 _CONTENTION = ("40001", "40P01", "55P03")
 """SQL states of transactions that met another one and may simply be tried again."""
+_SECRET = ("password", "sslpassword")
+"""What may also stand behind the question mark of an address."""
 _UNFIT = ("", "22003", "22021", "22P05")
 """SQL states of values that a column cannot hold; without one where psycopg itself sees it."""
 
@@ -140,6 +142,8 @@ class PostgresDatabase(Database):
 
 def without_password(url: str) -> str:
     """The address as it may be shown and printed."""
-    scheme, _, rest = url.partition("://")
+    head, mark, query = url.partition("?")
+    scheme, _, rest = head.partition("://")
     user, at, host = rest.rpartition("@")
-    return f"{scheme}://{user.split(':')[0]}{at}{host}"
+    kept = "&".join(part for part in query.split("&") if part.partition("=")[0] not in _SECRET)
+    return f"{scheme}://{user.split(':')[0]}{at}{host}{mark * bool(kept)}{kept}"

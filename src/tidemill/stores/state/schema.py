@@ -8,7 +8,7 @@ attempts and events are appended. A run costs what its rows cost, so every colum
 from tidemill.model.errors import NewerStoreError
 from tidemill.stores.state.database import Database, Statement
 
-VERSION = 1
+VERSION = 2
 
 _V1 = """
 create table meta (name text primary key, value {int} not null) {norowid};
@@ -137,8 +137,19 @@ insert into meta(name, value) values ('run', 0), ('datum', 0), ('block', 0), ('w
   ('shares', 0);
 """
 
+_V2 = """
+create table place (name text primary key, value text not null) {norowid};
+"""
+
+_NAMED = {
+    "sqlite": "insert into place(name, value) values ('store', lower(hex(randomblob(16))));",
+    "postgres": "insert into place(name, value) values ('store', replace(gen_random_uuid()::text, '-', ''));",
+}
+"""A new name for the store, that no other has."""
+
 MIGRATIONS: dict[int, dict[str, str]] = {
     1: {"sqlite": _V1 + _V1_SQLITE + _FIRST_ROWS, "postgres": _V1 + _V1_POSTGRES + _FIRST_ROWS},
+    2: {dialect: _V2 + named for dialect, named in _NAMED.items()},
 }
 """Version -> script per dialect. A migration is never edited after its release."""
 
