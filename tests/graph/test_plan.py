@@ -13,7 +13,8 @@ from tidemill.graph.literals import describe
 from tidemill.model import delta
 from tidemill.model.digest import digest
 from tidemill.model.errors import UsageError, WiringError
-from tidemill.model.values import File, Input, Ref, decode, encode
+from tidemill.model.file import File
+from tidemill.model.values import Input, Ref, decode, encode
 from tidemill.stores.objects import open_objects
 from tidemill.testing.interpreter import Interpreter
 

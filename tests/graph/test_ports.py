@@ -9,7 +9,7 @@ from tidemill.graph import check
 from tidemill.graph.policies import Policies, memory
 from tidemill.graph.ports import BindError, signature
 from tidemill.model.errors import UsageError
-from tidemill.model.values import File
+from tidemill.model.file import File
 
 Metres = NewType("Metres", float)
 

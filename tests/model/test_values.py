@@ -35,7 +35,8 @@ from hypothesis.extra import numpy as hnp
 from tests.model import samples
 from tests.model.samples import Attrs, Bit, Colour, Derived, Frozen, Level, Model, Pair, Point, Record
 from tidemill.model.errors import ValueCodecError
-from tidemill.model.values import File, Input, Ref, apply_path, decode, encode, inputs_in, pickled, refs
+from tidemill.model.file import File
+from tidemill.model.values import Input, Ref, apply_path, decode, encode, inputs_in, pickled, refs
 
 NAIVE = datetime(2026, 2, 3, 4, 5, 6, 7)  # noqa: DTZ001
 

@@ -2,21 +2,18 @@
 
 import os
 import secrets
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 
 from tests.objects.servers import BUCKET, S3Server
+from tests.objects.web import LARGE, Web, serving
 from tidemill.model.digest import digest
 from tidemill.model.errors import ConfigError, NotFoundError, StoreError, UsageError
-from tidemill.stores.objects import SMALL, LocalStore, fetch_url, send_url
+from tidemill.stores.objects import SMALL, LocalStore, fetch_url, send_dir_url, send_url
 from tidemill.testing.objects_data import digests, some_bytes
-
-LARGE = some_bytes(9 << 20)
 
 
 @pytest.fixture
@@ -26,68 +23,10 @@ def store(tmp_path: Path) -> Iterator[LocalStore]:
     store.close()
 
 
-class Web(ThreadingHTTPServer):
-    """A small web server with a memory."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {"/a%20file": b"content", "/large": LARGE, "/dir/": b"index", "/empty": b""}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Web
-
-    def do_GET(self) -> None:
-        path = urlsplit(self.path).path
-        if path == "/moved":
-            self.answer(302, b"", Location="/a%20file")
-        elif path == "/named":
-            self.answer(200, b"content", Content_Disposition='attachment; filename="../x/given.txt"')
-        elif path == "/short":
-            self.answer(200, b"cont", length=7)
-            self.close_connection = True
-        elif path == "/forbidden":
-            self.answer(403, b"no")
-        elif path in self.server.files:
-            self.answer(200, self.server.files[path])
-        else:
-            self.answer(404, b"nothing")
-
-    def do_PUT(self) -> None:
-        if self.path.startswith("/forbidden"):
-            self.answer(403, b"no")
-            self.close_connection = True
-            return
-        self.server.files[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(201, b"")
-
-    def answer(self, code: int, body: bytes, length: int | None = None, **headers: str) -> None:
-        self.send_response(code)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
 def web() -> Iterator[Web]:
-    with Web() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(
@@ -172,6 +111,36 @@ def test_files(store: LocalStore, tmp_path: Path) -> None:
         send_url(store, name, str(tmp_path))
     with pytest.raises(ConfigError, match="three slashes"):
         fetch_url(store, "file://elsewhere/file")
+
+
+def test_directories(store: LocalStore, web: Web, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "a b").mkdir(parents=True)
+    (tree / "a b" / "c").write_bytes(b"c")
+    (tree / "d?").write_bytes(b"d")
+    found, _ = store.put_dir(tree)
+    send_dir_url(store, found, f"{web.url}/out/?token=1")
+    assert web.files["/out/a%20b/c?token=1"] == b"c"
+    assert web.files["/out/d%3F?token=1"] == b"d"
+    send_dir_url(store, found, (tmp_path / "back").as_uri())
+    assert (tmp_path / "back" / "a b" / "c").read_bytes() == b"c"
+    with pytest.raises(UsageError, match="back"):
+        send_dir_url(store, found, str(tmp_path / "back"))
+    with pytest.raises(UsageError, match="not a kind of address"):
+        send_dir_url(store, found, "ftp://host/out")
+    (tree / "link").symlink_to("d?")
+    linked, _ = store.put_dir(tree)
+    with pytest.raises(UsageError, match="link is a symbolic link"):
+        send_dir_url(store, linked, f"{web.url}/links")
+    assert not any("links" in path for path in web.files)
+
+
+def test_credentials_do_not_belong_into_addresses(store: LocalStore, web: Web) -> None:
+    url = web.url.replace("//", "//me:word@") + "/empty"
+    for act in (lambda: fetch_url(store, url), lambda: send_url(store, store.put(b"x"), url)):
+        with pytest.raises(UsageError, match="credentials") as told:
+            act()
+        assert "word" not in str(told.value)
 
 
 def test_what_is_absent_or_damaged_is_not_sent(store: LocalStore, web: Web, tmp_path: Path) -> None:

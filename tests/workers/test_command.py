@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidemill.model.file import File
 from tidemill.model.states import AttemptState, Reason
-from tidemill.model.values import File
 from tidemill.testing.workers import FakeEngine, command_spec
 from tidemill.workers.command import fill, words
 from tidemill.workers.failure import Fault

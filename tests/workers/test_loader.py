@@ -15,7 +15,7 @@ from tidemill.model.protocol import Input as Resolved
 from tidemill.model.protocol import encode
 from tidemill.model.spec import Python
 from tidemill.model.states import Reason
-from tidemill.model.values import Input
+from tidemill.model.values import Input, pickled
 from tidemill.testing.workers import FakeEngine, python_spec
 
 TASK = '''
@@ -71,7 +71,7 @@ def test_a_script_without_a_guard_is_run_up_to_the_line_that_starts_the_workflow
     assert fresh.run(task, 1).log == b"", "a script is run once"
 
 
-def test_what_can_only_be_pickled_is_understood_elsewhere(fresh: FakeEngine, tmp_path: Path) -> None:
+def test_what_can_only_be_pickled_names_the_scripts_classes(fresh: FakeEngine, tmp_path: Path) -> None:
     script = write(
         tmp_path / "script.py",
         """
@@ -82,8 +82,9 @@ def test_what_can_only_be_pickled_is_understood_elsewhere(fresh: FakeEngine, tmp
             return Odd([x])
         """,
     )
-    found = fresh.value(fresh.run(fresh.task(python_spec("make", ["x"], file=script)), 5))
-    assert (type(found).__name__, list(found)) == ("Odd", [5])
+    data = fresh.encoded(fresh.run(fresh.task(python_spec("make", ["x"], file=script)), 5).outs[0])
+    assert pickled(data)
+    assert b"__main__:Odd" in data, "an object that comes back is of the class that the script knows"
 
 
 def test_what_a_script_does_as_main_is_not_done(fresh: FakeEngine, tmp_path: Path) -> None:

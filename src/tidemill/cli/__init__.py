@@ -1,8 +1,8 @@
 """The `tidemill` command. One function per sub-command, imported when it is called.
 
-`running` executes and plans, `asking` answers questions, `changing` changes what is stored, `debugging` runs one step
-alone; `script` finds the workflow in a file, `output` prints. What a command does is done in `client`; here it is only
-given a name, options and a face.
+`running` executes and plans, `asking` answers questions, `changing` changes what is stored, `moving` takes files in and
+out, `debugging` runs one step alone; `script` finds the workflow in a file, `output` prints. What a command does is
+done in `client`; here it is only given a name, options and a face.
 """
 
 import os
@@ -36,6 +36,10 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
         ("logs", "asking:logs", "What a run printed."),
         ("why", "asking:why", "Why a run executed, was reused, or waits."),
         ("lineage", "asking:lineage", "What something came from, or what came from it."),
+    ],
+    "Files": [
+        ("fetch", "moving:fetch", "Get a file from elsewhere into the store."),
+        ("send", "moving:send", "Write a result that is a file to somewhere else."),
     ],
     "Change": [
         ("cancel", "changing:cancel", "End what has not ended."),

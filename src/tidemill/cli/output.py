@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tidemill.model.errors import TidemillError
-from tidemill.model.values import File
+from tidemill.model.file import File
 
 _json = msgspec.json.Encoder(order="deterministic")
 

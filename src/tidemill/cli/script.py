@@ -15,6 +15,7 @@ import msgspec
 from tidemill.graph import Call, File, Workflow, check, context
 from tidemill.graph.ports import Signature
 from tidemill.model.errors import NotFoundError, UsageError
+from tidemill.model.file import is_url
 from tidemill.workers.failure import one_line, user_traceback
 
 MAIN = "__main__"
@@ -177,7 +178,7 @@ def parse_value(text: str, kind: object) -> Any:
     if wanted is str or (text in {"None", "null"} and type(None) in check.members(kind)):
         return text if wanted is str and type(None) not in check.members(kind) else _optional(text)
     if isinstance(wanted, type) and issubclass(wanted, (Path, File)):
-        return wanted(text)
+        return File(text) if is_url(text) else wanted(text)
     value = _json(text)
     if kind is check.UNKNOWN:
         return value

@@ -14,7 +14,7 @@ from tidemill.graph.plan import Plan, build
 from tidemill.model import session
 from tidemill.model.errors import UsageError
 from tidemill.model.states import BlockState
-from tidemill.stores.objects import ObjectStore
+from tidemill.stores.objects import ObjectStore, fetch_url
 from tidemill.stores.state import blocks
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def execute(store: Store, call: Any, *, workers: int | None, progress: bool | No
     """Submit a call, or find its interrupted submission, and work on it until it ends; see `Store.run`."""
     connection = store.connect(count(workers))
     try:
-        plan = build(call)
+        plan = build(call, lambda url: fetch_url(store.objects, url))
         shown = display.display(plan.name, progress)
         submission = Submission(connection, shown)
         connection.welcome()

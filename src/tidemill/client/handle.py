@@ -14,6 +14,7 @@ from tidemill.graph.plan import build
 from tidemill.model import session
 from tidemill.model.errors import RunError, without_our_frames
 from tidemill.model.states import BlockState
+from tidemill.stores.objects import fetch_url
 from tidemill.stores.state import blocks
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def submit(store: Store, call: Any, *, workers: int | None, stop: bool) -> Handl
     Raises:
         WiringError: the workflow does not fit together; nothing was stored.
     """
-    plan = build(call)
+    plan = build(call, lambda url: fetch_url(store.objects, url))
     number = count(workers)
     connection = store.connect(number)
     try:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tidemill.client import following
@@ -16,6 +17,7 @@ from tidemill.client.naming import DEFAULT, store_option
 from tidemill.client.results import Reader
 from tidemill.model import ids
 from tidemill.model.errors import NotFoundError, RunCancelledError, RunFailedError, without_our_frames
+from tidemill.model.file import File
 from tidemill.model.states import BlockState
 from tidemill.provenance import find
 from tidemill.server import settling
@@ -26,17 +28,31 @@ from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import open_database, shown
 
 if TYPE_CHECKING:
-    from tidemill.client import details, failures, garbage, handle, handled, logs, planning, queries
+    from tidemill.client import details, failures, garbage, handle, handled, logs, planning, queries, transfer
     from tidemill.provenance import lineage, picture, why
 else:
-    details, failures, garbage, handle, handled, logs, planning, queries = (
+    details, failures, garbage, handle, handled, logs, planning, queries, transfer = (
         Later(f"tidemill.client.{name}")
-        for name in ("details", "failures", "garbage", "handle", "handled", "logs", "planning", "queries")
+        for name in ("details", "failures", "garbage", "handle", "handled", "logs", "planning", "queries", "transfer")
     )
     lineage, why = Later("tidemill.provenance.lineage"), Later("tidemill.provenance.why")
 
 
-class Store:
+class _Held:
+    """What is open for the length of a block."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open."""
+        raise NotImplementedError
+
+
+class Store(_Held):
     """A store: its state, its objects, and the way to have work done in it.
 
     Opening one starts nothing and writes nothing.
@@ -158,20 +174,7 @@ class Store:
             NotFoundError: there is no such thing.
             RunFailedError, RunCancelledError: it has no value, or none yet.
         """
-        what = ids.parse(id)
-        if what.kind == "run":
-            return self.reader.outputs(find.find_run(self.db, what).id)
-        if what.kind == "datum":
-            return self.reader.datum(what.number)
-        block = what.number
-        state = find.find_block(self.db, block).state
-        if state in (BlockState.OPEN, BlockState.CLOSING):
-            raise RunFailedError(f"block {block} has not ended", hint=f"tidemill resume {block}")
-        if state == BlockState.CANCELLED:
-            raise RunCancelledError(f"block {block} was cancelled", hint=f"tidemill retry {block} runs it again")
-        if state == BlockState.ERROR and not handled.all_handled(self.db, block):
-            raise failures.error_of(self.db, self.url, block)
-        return self.reader.result(block)
+        return read(self, id, self.reader)
 
     def handle(self, block: int) -> handle.Handle:
         """A handle on a workflow that was submitted before, to wait on.
@@ -211,6 +214,41 @@ class Store:
         directory = self.place.directory
         return garbage.collect_garbage(self.db, self.objects, directory, grace=grace, dry_run=dry_run, served=served)
 
+    # ------------------------------------------------------------------------------------------------- files
+
+    @without_our_frames
+    def fetch(self, url: str) -> File:
+        """Get a file from elsewhere into the store: a `tidemill.File`, to be given to workflows and to be read.
+
+        It stays as long as a workflow of this store was called with it; before, as long as the grace time of `gc`.
+
+        Args:
+            url: `https://…`, `http://…`, `s3://bucket/path` (options and credentials as for a store) or `file://…`.
+
+        Raises:
+            NotFoundError: there is no such file.
+            StoreError: the server cannot be reached, or refuses.
+            UsageError: another kind of URL.
+        """
+        return transfer.fetch(self, url)
+
+    @without_our_frames
+    def send(self, what: str | int | File | Path, url: str) -> transfer.Sent:
+        """Write a file or directory of the store to a URL.
+
+        Args:
+            what: a run (`"3.117"`), a workflow (`3`) or a datum (`"datum:45"`) whose value is a file or directory; or a
+                file.
+            url: `s3://bucket/path`, `https://…` (sent with PUT, as servers of presigned URLs expect it) or `file://…`.
+                A directory is sent file by file, except to this machine. What is there is replaced.
+
+        Raises:
+            NotFoundError: there is no such thing, or no place to write to.
+            StoreError: the server cannot be reached, or refuses.
+            UsageError: the value is no file or directory, or another kind of URL.
+        """
+        return transfer.send(self, what, url)
+
     # ------------------------------------------------------------------------------------------------- commands
 
     def cancel(self, block: int) -> None:
@@ -238,11 +276,23 @@ class Store:
             del self.__dict__["db"]
         self.__dict__.pop("reader", None)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def read(store: Store, id: str | int, reader: Reader) -> Any:
+    """What `Store.result` gives, read by this reader."""
+    what = ids.parse(id)
+    if what.kind == "run":
+        return reader.outputs(find.find_run(store.db, what).id)
+    if what.kind == "datum":
+        return reader.datum(what.number)
+    block = what.number
+    state = find.find_block(store.db, block).state
+    if state in (BlockState.OPEN, BlockState.CLOSING):
+        raise RunFailedError(f"block {block} has not ended", hint=f"tidemill resume {block}")
+    if state == BlockState.CANCELLED:
+        raise RunCancelledError(f"block {block} was cancelled", hint=f"tidemill retry {block} runs it again")
+    if state == BlockState.ERROR and not handled.all_handled(store.db, block):
+        raise failures.error_of(store.db, store.url, block)
+    return reader.result(block)
 
 
 def import_path() -> list[str]:

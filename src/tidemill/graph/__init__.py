@@ -12,7 +12,7 @@ from tidemill.graph.plan import Plan, build
 from tidemill.graph.sweep import after, gather, options, product, repeat, sweep, zip  # noqa: A004
 from tidemill.graph.task import Task, task
 from tidemill.graph.workflow import Workflow, workflow
-from tidemill.model.values import File
+from tidemill.model.file import File
 
 __all__ = [
     "Call",

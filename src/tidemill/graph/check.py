@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
 
-from tidemill.model.values import File
+from tidemill.model.file import File
 
 UNKNOWN: object = inspect.Parameter.empty
 """The type of what has no annotation, or one that cannot be resolved."""

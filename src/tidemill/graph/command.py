@@ -14,8 +14,8 @@ from tidemill.graph.problems import place
 from tidemill.graph.task import Details, Task, common_parts, specification
 from tidemill.model.digest import digest
 from tidemill.model.errors import WiringError
+from tidemill.model.file import File
 from tidemill.model.spec import Command, Port, Python, TaskSpec
-from tidemill.model.values import File
 
 
 class CommandTask(Task[..., Any]):

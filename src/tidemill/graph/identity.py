@@ -10,7 +10,8 @@ from tidemill.graph.index import Axis
 from tidemill.graph.ports import BindError
 from tidemill.graph.structure import rewrite
 from tidemill.model.digest import digest
-from tidemill.model.values import File, Ref, encode
+from tidemill.model.file import File
+from tidemill.model.values import Ref, encode
 
 
 class Identities:
@@ -45,7 +46,10 @@ class Identities:
 
 
 def _state(leaf: Any) -> Ref:
-    """A file or directory by its state: here nobody reads it, and not every one that a workflow is given is used."""
+    """A file or directory by its state: here nobody reads it, and not every one that a workflow is given is used. One
+    that is fetched, by its address."""
+    if isinstance(leaf, File) and leaf.url:
+        return Ref(encode(["url", leaf.url]), 0, "file")
     if isinstance(leaf, File) and leaf.ref is not None:
         return leaf.ref
     found = os.stat(leaf)

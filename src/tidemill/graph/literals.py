@@ -2,20 +2,26 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tidemill.model.digest import digest
-from tidemill.model.errors import UsageError
-from tidemill.model.values import File, Ref, encode
+from tidemill.model.digest import digest, hasher
+from tidemill.model.errors import NotFoundError, StoreError, StoreFullError, UsageError
+from tidemill.model.file import File
+from tidemill.model.values import Ref, encode
 from tidemill.stores.objects import dirs
 from tidemill.stores.objects.files import hash_rest, open_regular
 from tidemill.stores.objects.interface import ObjectStore
+from tidemill.stores.objects.transfer import Fetched, fetch_url
+from tidemill.stores.objects.urls import shown
 
 INLINE = 1 << 16
 """Largest argument in bytes that stands in a run itself; a larger one becomes an object."""
+
+Fetch = Callable[[str], Fetched]
+"""Gets the file at an address."""
 
 SCALARS = frozenset({int, float, str, bool, bytes, type(None)})
 
@@ -33,18 +39,25 @@ class Keeper(Protocol):
 class PlanKeeper:
     """Remembers them until somebody imports them into a store.
 
+    Args:
+        fetch: stores the file at an address; by default it is read, and only what a store would call it is known.
+
     Attributes:
         files: digest -> absolute path of each file or directory.
         blobs: digest -> encoded value.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fetch: Fetch | None = None) -> None:
+        self._fetch = fetch or _look_at
+        self._fetched: dict[str, Ref] = {}
         self.files: dict[bytes, Path] = {}
         self.blobs: dict[bytes, bytes] = {}
         self._known: dict[tuple[str, int, int], Ref] = {}
         self._passing: list[bytes] | None = None
 
     def file(self, leaf: object) -> Ref:
+        if isinstance(leaf, File) and leaf.url:
+            return leaf.ref or self._from(leaf.url)
         path = os.path.abspath(cast("Path | File", leaf))
         try:
             found = os.stat(path)
@@ -60,6 +73,19 @@ class PlanKeeper:
         ref = self._known[name]
         self.files[ref.digest] = Path(path)
         return ref
+
+    def _from(self, url: str) -> Ref:
+        if url not in self._fetched:
+            try:
+                found = self._fetch(url)
+            except StoreFullError:
+                raise
+            except (NotFoundError, StoreError) as error:
+                raise UsageError(
+                    f"the file {shown(url)} cannot be fetched: {error.args[0]}", hint=error.hint
+                ) from error
+            self._fetched[url] = Ref(found.digest, found.size, "file", found.name)
+        return self._fetched[url]
 
     def value(self, data: bytes) -> Ref:
         key = digest(data)
@@ -92,6 +118,17 @@ class _Hashing:
 
     def put_file(self, path: str) -> tuple[bytes, int]:
         return hash_file(path)
+
+    def put_stream(self, source: Iterable[bytes]) -> tuple[bytes, int]:
+        h, size = hasher(), 0
+        for piece in source:
+            h.update(piece)
+            size += len(piece)
+        return h.digest(), size
+
+
+def _look_at(url: str) -> Fetched:
+    return fetch_url(cast("ObjectStore", _Hashing()), url)
 
 
 def hash_file(path: str) -> tuple[bytes, int]:

@@ -16,8 +16,9 @@ from tidemill.graph.mapped import Leaf, Source
 from tidemill.graph.ports import Signature
 from tidemill.graph.structure import pending, rewrite
 from tidemill.model.errors import TidemillError
+from tidemill.model.file import File, is_url
 from tidemill.model.spec import Port
-from tidemill.model.values import File, Input
+from tidemill.model.values import Input
 
 FEW = 64
 """As many futures stand in an argument one by one; more are gathered first, so that fan-in is one edge."""
@@ -99,8 +100,13 @@ class Arguments:
             return [self._files(i, v) for v in value]
         if isinstance(value, Elements) and value.values_ is not None and not value.path_:
             return value.with_values_([self._files(i, v) for v in value.values_.items])
-        if isinstance(value, str) or (isinstance(value, (Path, File)) and getattr(value, "ref", None) is None):
-            return File(value) if check.is_file(self.signature.types[i], File) else Path(value)
+        if isinstance(value, str) or (isinstance(value, (Path, File)) and (is_url(value) or _is_local(value))):
+            as_file = check.is_file(self.signature.types[i], File)
+            if is_url(value):
+                found = File(value, as_path=not as_file)
+                found.ref = self.graph.writer.keeper.file(found)
+                return found
+            return File(value) if as_file else Path(value)
         return value
 
     def _is_gathered(self, i: int) -> bool:
@@ -206,3 +212,8 @@ def element_depth(value: Any) -> int:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _is_local(value: Path | File) -> bool:
+    """Whether a file is known by its path alone."""
+    return getattr(value, "ref", None) is None

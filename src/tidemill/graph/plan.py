@@ -12,7 +12,7 @@ from tidemill.graph.columns import CallColumns
 from tidemill.graph.emit import Emission, encode_result, header
 from tidemill.graph.future import Loose
 from tidemill.graph.identity import Identities
-from tidemill.graph.literals import PlanKeeper
+from tidemill.graph.literals import Fetch, PlanKeeper
 from tidemill.model.delta import Chunk
 from tidemill.model.errors import TidemillError, UsageError, WiringError
 
@@ -81,8 +81,12 @@ def _counts(graph: Builder) -> dict[str, int]:
     return found
 
 
-def build(call: Any) -> Plan:
+def build(call: Any, fetch: Fetch | None = None) -> Plan:
     """Compile a call of a workflow or task.
+
+    Args:
+        call: what to compile.
+        fetch: stores files that the call has by their addresses; by default they are only looked at.
 
     Raises:
         UsageError: if it is something else.
@@ -91,7 +95,7 @@ def build(call: Any) -> Plan:
     if not isinstance(call, Loose):
         raise UsageError(f"only calls of workflows and tasks can be run, not {call!r}")
     context.new_epoch()
-    keeper = PlanKeeper()
+    keeper = PlanKeeper(fetch)
     graph = Builder(keeper)
     graph.root = call
     try:

@@ -66,7 +66,6 @@ one object become two objects, and a value that contains itself has no encoding.
 """
 
 import contextlib
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +79,7 @@ from msgspec.msgpack import Decoder, Encoder, Ext
 from tidemill.model import extensions, foreign
 from tidemill.model.errors import ValueCodecError
 from tidemill.model.extensions import Code, Packer
+from tidemill.model.file import File
 
 VERSION = 1
 """Version of the encoding, to be kept with what is derived from it."""
@@ -116,43 +116,6 @@ class Ref(msgspec.Struct, frozen=True, array_like=True):
     kind: Literal["value", "file", "dir"]
     name: str = ""
     mode: int = 0o644
-
-
-class File:
-    """A file or directory as a value: its content, not its path, decides what is computed again.
-
-    It can do what its path can: `file.name`, `file.open()`, `file / "part"`.
-
-    Attributes:
-        path: where it is on this machine.
-        ref: its content in the object store, once it is there.
-    """
-
-    __slots__ = ("path", "ref")
-
-    def __init__(self, path: str | os.PathLike[str], ref: Ref | None = None) -> None:
-        self.path = Path(path)
-        self.ref = ref
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.path, name)
-
-    def __truediv__(self, part: str | os.PathLike[str]) -> Path:
-        return self.path / part
-
-    def __repr__(self) -> str:
-        return f"File({str(self.path)!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, File) and self.path == other.path and self.ref == other.ref
-
-    def __hash__(self) -> int:
-        return hash((self.path, self.ref))
 
 
 Put = Callable[[object], Ref]
@@ -256,7 +219,7 @@ class _Writer:
     def leaf(self, value: Path | File) -> Ext:
         if self.put is None:
             raise _Unfit(f"the file {str(value)!r} cannot stand here: only arguments and results hold files")
-        return Ext(Code.FILE if isinstance(value, File) else Code.REF, _encode(self.put(value)))
+        return Ext(Code.FILE if isinstance(value, File) and not value.as_path else Code.REF, _encode(self.put(value)))
 
 
 _placeholders = [Ext(Code.INPUT, _encode(Input(number))) for number in range(16)]

@@ -11,9 +11,10 @@ from typing import Any, Self
 from tidemill.launchers.local import LocalPool, LocalWorker
 from tidemill.model import protocol
 from tidemill.model.digest import digest
+from tidemill.model.file import File
 from tidemill.model.protocol import Answer, Claimed, Done, Forget, Hello, Input, Out, Outcome, Read, Setup, Stop, Work
 from tidemill.model.spec import Command, Port, Python, TaskSpec, encode_spec
-from tidemill.model.values import File, Ref, decode, encode
+from tidemill.model.values import Ref, decode, encode
 from tidemill.stores.objects import ObjectStore, open_objects
 
 PATIENCE = 60.0

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from tidemill.model.file import File
 from tidemill.model.spec import Command, TaskSpec
 from tidemill.model.states import Reason
-from tidemill.model.values import File
 from tidemill.workers.failure import Fault, signal_name
 from tidemill.workers.usage import OutOfMemory
 

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tidemill.model.errors import NotFoundError
+from tidemill.model.file import File
 from tidemill.model.states import Reason
-from tidemill.model.values import File, Ref, decode
+from tidemill.model.values import Ref, decode
 from tidemill.stores.objects.interface import ObjectStore
+from tidemill.stores.objects.transfer import fetch_url
 from tidemill.workers.failure import Fault, LostInput
 
 INPUTS = "inputs"
@@ -165,11 +167,18 @@ class Scratch:
         """
         if not isinstance(leaf, (Path, File)):
             raise TypeError(f"not a file: {leaf!r}")
+        if isinstance(leaf, File) and leaf.url:
+            return self._fetch(leaf.url)
         name = os.fspath(leaf)
         path = self.path / name
         ref = self._taken.get(path) or self._capture(path, f"the result names the file {name!r}")
         self._stored[ref.digest] = None
         return ref
+
+    def _fetch(self, url: str) -> Ref:
+        found = fetch_url(self._objects(), url)
+        self._stored[found.digest] = None
+        return Ref(found.digest, found.size, "file", found.name)
 
     def take(self, path: Path, what: str) -> Path:
         """Store a file or directory that nobody writes to any more, so that the store may take the file itself.

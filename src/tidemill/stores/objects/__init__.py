@@ -14,13 +14,14 @@ from tidemill.stores.objects.gc import GcReport, collect
 from tidemill.stores.objects.interface import SMALL, ObjectStore, Stored
 from tidemill.stores.objects.local import LocalStore
 from tidemill.stores.objects.remote import RemoteStore, open_memory, open_s3
-from tidemill.stores.objects.transfer import fetch_url, send_url
+from tidemill.stores.objects.transfer import Fetched, fetch_url, send_dir_url, send_url
 from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, shown
 
 __all__ = [
     "SMALL",
     "USERS",
     "Entry",
+    "Fetched",
     "GcReport",
     "LocalStore",
     "ObjectStore",
@@ -35,6 +36,7 @@ __all__ = [
     "open_objects",
     "same_place",
     "scheme_of",
+    "send_dir_url",
     "send_url",
     "shown",
 ]

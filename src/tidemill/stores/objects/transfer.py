@@ -4,14 +4,16 @@ Everything is streamed. At the target the file appears complete or not at all.
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tidemill.model.digest import Digest
 from tidemill.model.errors import NotFoundError, StoreError, TidemillError, UsageError
 from tidemill.stores.objects.buckets import s3_backend
+from tidemill.stores.objects.dirs import decode_manifest
 from tidemill.stores.objects.failures import talking
 from tidemill.stores.objects.files import new_file, write_all
 from tidemill.stores.objects.interface import CHUNK, ObjectStore
@@ -72,6 +74,41 @@ def send_url(store: ObjectStore, digest: Digest, url: str) -> None:
     send(store, digest, url)
 
 
+def send_dir_url(store: ObjectStore, digest: Digest, url: str) -> None:
+    """Write a stored directory to a URL: as a directory, or file by file below the URL where there are no directories.
+
+    Args:
+        store: where from.
+        digest: of the directory's manifest.
+        url: as for `send_url`; on this machine nothing must be there yet, elsewhere files that are there are replaced.
+
+    Raises:
+        UsageError: for any other kind of URL; if something is there; for symbolic links that go to a server.
+        TidemillError: as for `send_url`.
+    """
+    scheme = scheme_of(url)
+    if scheme in ("", "file"):
+        store.get_dir(digest, local_path(url))
+        return
+    send = _SEND.get(scheme)
+    if send is None:
+        raise _unknown(url)
+    entries = decode_manifest(store.get(digest))
+    links = [os.fsdecode(one.path) for one in entries if stat.S_ISLNK(one.mode)]
+    if links:
+        raise UsageError(
+            f"{links[0]} is a symbolic link, and {shown(url)} can have none", hint="Send it to a directory."
+        )
+    for one in entries:
+        if stat.S_ISREG(one.mode):
+            send(store, one.digest, _below(url, one.path))
+
+
+def _below(url: str, path: bytes) -> str:
+    parts = urlsplit(url)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{quote(path)}").geturl()
+
+
 def _unknown(url: str) -> UsageError:
     return UsageError(
         f"{shown(url)} is not a kind of address that files are read from or written to",
@@ -101,6 +138,7 @@ def _send_file(store: ObjectStore, digest: Digest, url: str) -> None:
 def _fetch_http(store: ObjectStore, url: str) -> Fetched:
     from urllib.request import Request
 
+    _refuse_credentials(url)
     request = Request(url, headers={"User-Agent": "tidemill"})  # noqa: S310 - the scheme is known
     with _asked(request, url) as answer:
         name = answer.headers.get_filename() or unquote(urlsplit(answer.url).path)
@@ -111,6 +149,7 @@ def _fetch_http(store: ObjectStore, url: str) -> Fetched:
 def _send_http(store: ObjectStore, digest: Digest, url: str) -> None:
     from urllib.request import Request
 
+    _refuse_credentials(url)
     headers = {
         "User-Agent": "tidemill",
         "Content-Type": "application/octet-stream",
@@ -119,6 +158,14 @@ def _send_http(store: ObjectStore, digest: Digest, url: str) -> None:
     request = Request(url, store.open(digest), headers, method="PUT")  # noqa: S310 - the scheme is known
     with _asked(request, url) as answer:
         answer.read()
+
+
+def _refuse_credentials(url: str) -> None:
+    if "@" in urlsplit(url).netloc:
+        raise UsageError(
+            f"{shown(url)} was given with credentials in it, and addresses are shown",
+            hint="Use an address that works without, such as one that the server has signed.",
+        )
 
 
 @contextmanager

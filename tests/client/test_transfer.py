@@ -1,0 +1,210 @@
+"""Files from elsewhere as arguments, and files of results to elsewhere."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tidemill as tm
+from tests.objects.web import Web, serving
+from tidemill.model.errors import NotFoundError, UsageError
+from tidemill.model.file import File
+from tidemill.stores.state import blocks
+
+FLOWS = """
+from pathlib import Path
+import tidemill as tm
+
+
+@tm.task
+def text(file: tm.File) -> str:
+    return f"{type(file).__name__} {file.name}: {file.read_text()}"
+
+
+@tm.task
+def plain(file: Path) -> str:
+    return f"{file.is_absolute()} {file.name}: {file.read_text()}"
+
+
+@tm.task
+def louder(file: Path) -> Path:
+    Path("loud.txt").write_text(file.read_text().upper())
+    return Path("loud.txt")
+
+
+@tm.task
+def folder() -> Path:
+    Path("out/deep").mkdir(parents=True)
+    Path("out/deep/leaf").write_text("leaf")
+    return Path("out")
+
+
+@tm.task
+def grow(url: str):
+    return text(tm.File(url))
+
+
+@tm.task
+def give(url: str) -> tm.File:
+    return tm.File(url)
+
+
+copy = tm.command("cat {src} > {out}", inputs={"src": tm.File}, outputs={"out": "copy.txt"})
+
+
+@tm.workflow
+def both(file: tm.File):
+    return text(file), plain(file)
+
+
+@tm.workflow
+def each(urls: list[str]):
+    return text(tm.sweep([tm.File(url) for url in urls]))
+"""
+
+
+@pytest.fixture
+def flows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "fetching.py").write_text(FLOWS, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield importlib.import_module("fetching")
+    sys.modules.pop("fetching", None)
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[tm.Store]:
+    with tm.open(tmp_path / "store") as found:
+        yield found
+
+
+def run(store: tm.Store, call: Any) -> Any:
+    return store.run(call, workers=1, progress=False)
+
+
+def test_a_file_from_the_web(flows: Any, store: tm.Store, web: Web) -> None:
+    url = web.url + "/a%20file"
+    both = ("File a file: content", "True a file: content")
+    assert run(store, flows.both(File(url))) == both
+    assert run(store, flows.both(url)) == both
+    assert run(store, flows.plain(url)) == both[1]
+    assert run(store, flows.copy(File(url))).read_text() == "content"
+    assert store.status(2).blocks[0].reused == 2
+
+
+def test_it_is_known_by_its_content(flows: Any, store: tm.Store, web: Web, tmp_path: Path) -> None:
+    """The same content from elsewhere is the same; other content at the same address is not."""
+    url = web.url + "/a%20file"
+    assert run(store, flows.text(File(url))) == "File a file: content"
+    (tmp_path / "a file").write_text("content")
+    assert store.plan(flows.text(File(tmp_path / "a file"))).tasks[0].reused == 1
+    assert store.plan(flows.text(File((tmp_path / "a file").as_uri()))).tasks[0].reused == 1
+    web.files["/a%20file"] = b"changed"
+    assert store.plan(flows.text(File(url))).tasks[0].reused == 0
+    assert run(store, flows.text(File(url))) == "File a file: changed"
+
+
+def test_planning_stores_nothing(flows: Any, store: tm.Store, web: Web) -> None:
+    assert store.plan(flows.text(File(web.url + "/large"))).tasks[0].total == 1
+    assert not Path(store.url).exists()
+
+
+def test_several_files(flows: Any, store: tm.Store, web: Web, tmp_path: Path) -> None:
+    (tmp_path / "local").write_text("here")
+    urls = [web.url + "/a%20file", (tmp_path / "local").as_uri(), web.url + "/empty"]
+    assert run(store, flows.each(urls)) == ["File a file: content", "File local: here", "File empty: "]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/forbidden", "/short"])
+def test_a_file_that_is_not_there_is_told_before_anything_is_stored(
+    flows: Any, store: tm.Store, web: Web, path: str
+) -> None:
+    for call in (flows.both(File(web.url + path)), flows.each([web.url + "/empty", web.url + path])):
+        with pytest.raises(UsageError, match="cannot be fetched") as told:
+            run(store, call)
+        assert f"{web.url}{path}" in str(told.value)
+    with pytest.raises(UsageError, match="not a kind of address"):
+        run(store, flows.text(File("ftp://host/file")))
+    run(store, flows.text(File(web.url + "/empty")))
+    assert len(blocks.roots(store.db, 10)) == 1
+
+
+def test_tasks_may_name_addresses_too(flows: Any, store: tm.Store, web: Web) -> None:
+    assert run(store, flows.grow(web.url + "/a%20file")) == "File a file: content"
+    assert run(store, flows.give(web.url + "/a%20file")).read_text() == "content"
+
+
+def test_fetch(flows: Any, store: tm.Store, web: Web) -> None:
+    found = store.fetch(web.url + "/a%20file")
+    assert (found.name, found.read_text()) == ("a file", "content")
+    assert found.ref is not None
+    assert store.objects.get(found.ref.digest) == b"content"
+    assert run(store, flows.text(found)) == "File a file: content"
+    with pytest.raises(NotFoundError, match="nothing at"):
+        store.fetch(web.url + "/nothing")
+
+
+def test_send(flows: Any, store: tm.Store, web: Web, tmp_path: Path) -> None:
+    run(store, flows.louder(web.url + "/a%20file"))
+    for what in ("1.1", "1", 1, "datum:1"):
+        store.send(what, f"{web.url}/{what}")
+        assert web.files[f"/{what}"] == b"CONTENT"
+    sent = store.send(store.fetch(web.url + "/large"), str(tmp_path / "large"))
+    assert (tmp_path / "large").stat().st_size == sent.size == 9 << 20
+    (tmp_path / "own").write_text("own")
+    store.send(tmp_path / "own", web.url + "/own?token=secret")
+    assert web.files["/own?token=secret"] == b"own"
+    run(store, flows.folder())
+    store.send("2", web.url + "/folder")
+    assert web.files["/folder/deep/leaf"] == b"leaf"
+    store.send("2", str(tmp_path / "folder"))
+    assert (tmp_path / "folder" / "deep" / "leaf").read_text() == "leaf"
+
+
+def test_what_cannot_be_sent(flows: Any, store: tm.Store, web: Web) -> None:
+    run(store, flows.text(web.url + "/a%20file"))
+    with pytest.raises(UsageError, match="no file or directory, but a str"):
+        store.send("1.1", web.url + "/out")
+    with pytest.raises(NotFoundError):
+        store.send("1.7", web.url + "/out")
+    with pytest.raises(UsageError, match="is not an id"):
+        store.send("what", web.url + "/out")
+    assert "/out" not in web.files
+
+
+def test_the_commands(store: tm.Store, web: Web, tmp_path: Path) -> None:
+    def tidemill(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tidemill", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+
+    place = ["--store", str(store.url)]
+    printed = tidemill("fetch", web.url + "/a%20file", *place)
+    assert Path(printed.stdout.strip()).read_text() == "content", printed.stderr
+    found = json.loads(tidemill("fetch", web.url + "/a%20file?token=1", *place, "--json").stdout)
+    assert (found["name"], found["size"], found["url"]) == ("a file", 7, web.url + "/a%20file")
+    (tmp_path / "flow.py").write_text(FLOWS, encoding="utf-8")
+    done = tidemill("run", "flow.py", "--workflow", "both", "--set", f"file={web.url}/a%20file", "-q", *place)
+    assert "File a file: content" in done.stdout, done.stderr
+    (tmp_path / "more.py").write_text(FLOWS + "\n\n@tm.workflow\ndef loud(file: Path):\n    return louder(file)\n")
+    done = tidemill("run", "more.py", "--workflow", "loud", "--set", f"file={web.url}/a%20file", "-q", *place)
+    assert done.returncode == 0, done.stderr
+    sent = json.loads(tidemill("send", "2", web.url + "/out", *place, "--json").stdout)
+    assert (sent["size"], sent["url"], web.files["/out"]) == (7, web.url + "/out", b"CONTENT")
+    refused = tidemill("send", "1", web.url + "/out", *place)
+    assert refused.returncode == 2
+    assert "no file or directory" in refused.stderr
+    gone = tidemill("fetch", web.url + "/nothing", *place)
+    assert gone.returncode == 2
+    assert os.listdir(tmp_path)

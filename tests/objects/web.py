@@ -1,0 +1,78 @@
+"""A web server for the tests, with files in memory."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from tidemill.testing.objects_data import some_bytes
+
+LARGE = some_bytes(9 << 20)
+
+
+class Web(ThreadingHTTPServer):
+    """A small web server with a memory."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files = {"/a%20file": b"content", "/large": LARGE, "/dir/": b"index", "/empty": b""}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Web
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if path == "/moved":
+            self.answer(302, b"", Location="/a%20file")
+        elif path == "/named":
+            self.answer(200, b"content", Content_Disposition='attachment; filename="../x/given.txt"')
+        elif path == "/short":
+            self.answer(200, b"cont", length=7)
+            self.close_connection = True
+        elif path == "/forbidden":
+            self.answer(403, b"no")
+        elif path in self.server.files:
+            self.answer(200, self.server.files[path])
+        else:
+            self.answer(404, b"nothing")
+
+    def do_PUT(self) -> None:
+        if self.path.startswith("/forbidden"):
+            self.answer(403, b"no")
+            self.close_connection = True
+            return
+        self.server.files[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(201, b"")
+
+    def answer(self, code: int, body: bytes, length: int | None = None, **headers: str) -> None:
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def serving() -> Iterator[Web]:
+    """A server while the block lasts."""
+    with Web() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
