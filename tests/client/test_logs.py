@@ -25,13 +25,13 @@ def test_each_attempt_has_its_log(tmp_path: Path) -> None:
 
 def test_a_run_that_printed_nothing_has_none(tmp_path: Path) -> None:
     store = worked(tmp_path, "total([1, 2])")
-    assert store.logs(1) == []
+    assert store.logs("1.1") == []
 
 
 def test_there_must_be_such_a_run(tmp_path: Path) -> None:
     store = worked(tmp_path, "total([1, 2])")
     with pytest.raises(NotFoundError):
-        store.logs(99)
+        store.logs("1.99")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_what_is_being_printed_is_shown(live: tuple[Lab, Store, Path]) -> None:
     lab, store, path = live
     (claimed,) = lab.claim()
     path.write_text("half a li")
-    (found,) = store.logs(claimed.run)
+    (found,) = store.logs(f"run:{claimed.run}")
     assert (found.text, found.live, found.attempt) == ("half a li", True, claimed.fence)
     lab.close()
 

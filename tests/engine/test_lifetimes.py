@@ -3,7 +3,7 @@
 import pytest
 
 from tests.engine.conftest import Drive
-from tests.engine.tasks import ADD, NUMBER, Growing, Switch, shaky
+from tests.engine.tasks import ADD, COLLECT, NUMBER, Growing, Switch, shaky
 from tidemill.engine import expire, remove, revive
 from tidemill.model.errors import ConflictError, NotFoundError
 from tidemill.model.states import BlockState, DatumState, RunView
@@ -274,4 +274,27 @@ def test_a_leg_that_was_reused_is_not_made_again_by_whoever_made_it_first(drive:
     third = d.submit(g3)
     d.settle()
     assert d.value(d.datum(third, g3, last)) == 1
+    check_invariants(d.engine.db, quiet=True)
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_collections_of_some_of_which_values_are_gone(drive: Drive, gone: int) -> None:
+    d = drive(NUMBER, COLLECT)
+    g = d.graph()
+    made = [g.run("number", i) for i in (7, 8)]
+    block = d.submit(g)
+    d.settle()
+    there = [d.datum(block, g, s) for s in made]
+    d.control(expire.expire, there[:gone])
+    g2 = d.graph()
+    members = [stored(i) for i in there]
+    g2.result = [g2.run("collect", g2.gather(members, one=True)), g2.run("collect", g2.gather(members, need=1))]
+    second = d.submit(g2)
+    check_invariants(d.engine.db)
+    d.settle()
+    either, some = d.results(second)
+    assert either == [8] if gone == 1 else either[0] in (7, 8)
+    assert some == [[8]] if gone == 1 else set(some[0]) <= {7, 8}
+    assert d.count("number") == (2 if gone == 1 else 4)
+    assert d.block(second).state == BlockState.COMPLETE
     check_invariants(d.engine.db, quiet=True)

@@ -1,6 +1,6 @@
 """Tasks that call tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 import tidemill.graph as tm
 from tests.graph.reading import members, result
 from tidemill.graph import context
-from tidemill.graph.growth import Growing, grow
+from tidemill.graph.growth import Growing, draw_of, grow
 from tidemill.graph.literals import PlanKeeper, longer
 from tidemill.model import delta
 from tidemill.model.delta import Growth
@@ -69,22 +69,33 @@ def runs(growth: Growth) -> list[tuple[str, Any]]:
     ]
 
 
-def test_what_a_repeated_run_grows_are_its_own_draws(growing: Growing) -> None:
-    first = grown(growing, add(add(1, 2), tm.sweep(range(20))))
-    third = grow(add(add(1, 2), tm.sweep(range(20))), growing, add.spec, [3])
-    both = grow(tm.repeat(3)(add)(1, 2), growing, add.spec, [3])
-    assert third is not None
-    assert both is not None
-    assert runs(third) == [(name, [*args, 3]) for name, args in runs(first)]
-    assert runs(both) == [("add", [1, 2, 3]), ("add", [1, 2, 1, 3]), ("add", [1, 2, 2, 3])]
-    chunks = [c for g in (first, third, both) for c in g.chunks]
-    keys = {c.keys[i : i + 32] for c in chunks for i in range(0, len(c.keys), 32)}
-    assert len(keys) == 21 + 21 + 2, "the first of both is the same draw of the same call"
+def test_what_a_repeated_run_grows_are_draws_of_their_own(growing: Growing) -> None:
+    def drawn(*behind: Any) -> list[list[tuple[str, Any]]]:
+        found = []
+        calls: list[Callable[[], Any]] = [lambda: add(add(1, 2), tm.sweep(range(20))), lambda: tm.repeat(2)(add)(1, 2)]
+        for call in calls:
+            growing.draw = draw_of(behind)
+            chunks = grown(growing, call()).chunks
+            keys.update(c.keys[i : i + 32] for c in chunks for i in range(0, len(c.keys), 32))
+            growing.draw = draw_of(behind)
+            found.append(runs(grown(growing, call())))
+        return found
+
+    keys: set[bytes] = set()
+    plain, repeated = drawn()
+    assert repeated == [("add", [1, 2]), ("add", [1, 2, 1])]
+    assert len(keys) == 22, "the first draw of a call is the call"
+    for behind, told in (([3], [3]), ([[3]], [3]), ([0, [3]], [0, 3]), ([1, [3]], [1, 3])):
+        before = len(keys)
+        found, again = drawn(*behind)
+        assert found == [(name, [*args, told]) for name, args in plain]
+        assert again == [("add", [1, 2, 0, told]), ("add", [1, 2, 1, told])]
+        assert len(keys) == before + (23 if behind != [[3]] else 0)
 
 
 def test_long_argument_lists_get_longer() -> None:
     for n in (0, 14, 15, 16, 300):
-        assert decode(longer(encode(list(range(n))), [encode(7)])) == [*range(n), 7]
+        assert decode(longer(encode(list(range(n))), encode(7))) == [*range(n), 7]
 
 
 def test_a_run_that_calls_nothing_grows_nothing(growing: Growing) -> None:

@@ -19,12 +19,12 @@ from tidemill.model.ids import Id, datum_id, parse, parse_as, run_id
     ],
 )
 def test_what_ids_mean(text: str | int, found: Id) -> None:
-    assert parse(text, "block") == found
+    assert parse(text) == found
 
 
-def test_an_integer_alone_is_what_is_wanted() -> None:
-    assert parse("117", "run") == Id("run", 117)
-    assert parse_as("117", "run") == Id("run", 117)
+def test_an_integer_alone_is_never_a_run() -> None:
+    with pytest.raises(UsageError, match="117 is a block, but a run is wanted here"):
+        parse_as("117", "run")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_an_integer_alone_is_what_is_wanted() -> None:
 )
 def test_what_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not an id"):
-        parse(text, "block")
+        parse(text)
 
 
 def test_the_wrong_kind_is_refused_by_name() -> None:
@@ -41,7 +41,7 @@ def test_the_wrong_kind_is_refused_by_name() -> None:
 
 
 def test_what_is_printed_can_be_read() -> None:
-    assert parse(run_id(3, 117), "block") == Id("run", 117, 3)
-    assert parse(datum_id(45), "block") == Id("datum", 45)
+    assert parse(run_id(3, 117)) == Id("run", 117, 3)
+    assert parse(datum_id(45)) == Id("datum", 45)
     for one in (Id("run", 117, 3), Id("run", 117), Id("block", 3), Id("datum", 45)):
-        assert parse(str(one), "run") == one
+        assert parse(str(one)) == one

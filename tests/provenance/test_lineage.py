@@ -235,7 +235,7 @@ def test_depth_counts_runs_and_not_the_lists_between_them(lab: Lab) -> None:
 def test_a_block_stands_for_its_result(lab: Lab) -> None:
     block = lab.run(sweep(3))
     low = first_run(lab, block)
-    found = lineage.trace(lab.db, parse(block, "block"))
+    found = lineage.trace(lab.db, parse(block))
     assert found.start == (low + 6,)
     assert found.total == 7
     assert [n.kind for n in found.nodes].count("list") == 1
@@ -243,7 +243,7 @@ def test_a_block_stands_for_its_result(lab: Lab) -> None:
 
 def test_ports_are_named_on_the_way(lab: Lab) -> None:
     block = lab.run(sweep(2))
-    found = lineage.trace(lab.db, parse(block, "block"))
+    found = lineage.trace(lab.db, parse(block))
     assert {(e.kind, e.port) for e in found.edges} == {("data", "xs"), ("member", "")}
 
 
@@ -259,7 +259,7 @@ def test_the_limit_keeps_the_nearest_and_the_count(lab: Lab) -> None:
 def test_the_tree_puts_equal_parts_on_one_line(lab: Lab) -> None:
     block = lab.run(sweep(5))
     low = first_run(lab, block)
-    lines = str(lineage.trace(lab.db, parse(block, "block"))).splitlines()
+    lines = str(lineage.trace(lab.db, parse(block))).splitlines()
     assert lines[0] == f"total {block}.{low + 10} complete"
     assert lines[1].startswith("└─ xs: list of 5 (datum:")
     assert lines[2] == f"   └─ add × 5 ({block}.{low + 5} … {block}.{low + 9}) complete"
@@ -278,7 +278,7 @@ def test_the_tree_shows_a_shared_part_once(lab: Lab) -> None:
 def test_states_of_what_is_not_done_are_shown(lab: Lab) -> None:
     block = lab.submit(sweep(4))
     lab.work(2)
-    text = str(lineage.trace(lab.db, parse(block, "block")))
+    text = str(lineage.trace(lab.db, parse(block)))
     assert "total" in text
     assert "pending" in text
     assert "start × 4" in text
@@ -296,7 +296,7 @@ def test_a_large_graph_in_a_few_queries(lab: Lab) -> None:
     block = lab.run(sweep(1500))
     row = blocks.get(lab.db, block)
     assert row is not None
-    found = lineage.trace(lab.db, parse(block, "block"), limit=10)
+    found = lineage.trace(lab.db, parse(block), limit=10)
     assert found.total == 3001
     assert len(found.nodes) == 10
     assert len(lineage.descendants(lab.db, row.run_lo)) == 3

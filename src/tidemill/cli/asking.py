@@ -130,7 +130,7 @@ def lineage(
     json: Json = False,
 ) -> None:
     """What a run, a datum or a workflow's result came from, or what came from it."""
-    what = parse(id, "block")
+    what = parse(id)
     directions = [True] * (up or not down) + [False] * down
     with open_store(store) as found:
         for direction in directions:

@@ -11,7 +11,7 @@ from tidemill.cli.options import Ids, Json, Objects, RunIds, StorePath, open_sto
 from tidemill.client import following
 from tidemill.client.store import Store
 from tidemill.model.errors import UsageError
-from tidemill.model.ids import parse, run_id
+from tidemill.model.ids import parse_as, run_id
 from tidemill.model.states import BlockState
 from tidemill.provenance.find import find_block, find_run
 from tidemill.stores.state import lineage
@@ -77,7 +77,7 @@ def gc(
 
 def _for_runs(command: str, done: str, ids: list[str], store: str | None, *, json: bool) -> int:
     with open_store(store) as found:
-        runs = [find_run(found.db, parse(one, "run")).id for one in ids]
+        runs = [find_run(found.db, parse_as(one, "run")).id for one in ids]
         answer: Any = found.command(command, runs=runs)
         heads = lineage.heads(found.db, answer["runs"])
         names = ", ".join(run_id(heads[r].block, r) for r in answer["runs"])

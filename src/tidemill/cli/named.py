@@ -16,7 +16,7 @@ def split(store: Store, ids: list[str]) -> tuple[list[int], list[int]]:
     """
     blocks, runs = [], []
     for one in ids:
-        what = parse(one, "block")
+        what = parse(one)
         if what.kind == "datum":
             raise UsageError(f"{one} is a datum; blocks and runs are wanted here")
         if what.kind == "run":

@@ -107,12 +107,12 @@ def resume(
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
-    """Go on with an interrupted workflow.
+    """Go on with an interrupted workflow, and try again what had failed before.
 
     If not all of it had been submitted, run the file it came from again instead.
     """
     with open_store(store, objects) as found:
-        return _go_on(found, roots(found, *split(found, [block])), workers, quiet=quiet, json=json)
+        return _go_on(found, roots(found, *split(found, [block])), workers, quiet=quiet, json=json, again=True)
 
 
 def retry(
@@ -155,13 +155,15 @@ def rerun(
         return _go_on(found, roots(found, blocks, runs), workers, quiet=quiet, json=json)
 
 
-def _go_on(store: Store, blocks: list[int], workers: int | None, *, quiet: bool, json: bool) -> int:
+def _go_on(
+    store: Store, blocks: list[int], workers: int | None, *, quiet: bool, json: bool, again: bool = False
+) -> int:
     """Work on workflows that were submitted before, one after the other; the exit code."""
     code = 0
     progress = False if quiet else None
     for block in blocks:
         name = find_block(store.db, block).name
-        state = following.follow_block(store, block, name=name, workers=workers, progress=progress)
+        state = following.follow_block(store, block, name=name, workers=workers, progress=progress, again=again)
         code = max(code, _finish(store, block, state, json=json))
     return code
 

@@ -35,6 +35,11 @@ def load_call(file: Path, workflow: str | None, settings: Sequence[str]) -> Call
     """
     found = choose(load(file), file, workflow)
     values = parse_settings(found.signature, settings)
+    missing = [p.name for p in found.signature.ports if not (p.optional or p.variadic or p.name in values)]
+    if missing:
+        names = ", ".join(map(repr, missing))
+        hint = " ".join(f"--set {name}=…" for name in missing)
+        raise UsageError(f"{found.name} needs a value of {names}", hint=hint)
     call: Call[Any] = found(**values)
     return call
 
@@ -154,8 +159,6 @@ def parse_settings(signature: Signature, settings: Sequence[str]) -> dict[str, A
                 values[name] = parse_value(written, types_of.get(name, check.UNKNOWN))
             except ValueError as error:
                 problems.append(f"--set {text}: {error}")
-    missing = [p.name for p in signature.ports if not (p.optional or p.variadic or p.name in values)]
-    problems += [f"{signature.name} needs a value of {name!r}: --set {name}=…" for name in missing if not problems]
     if problems:
         raise UsageError("\n".join(problems))
     return values

@@ -43,13 +43,18 @@ def execute(store: Store, call: Any, *, workers: int | None, progress: bool | No
         submission.begin(plan, blocks.STOP_ON_FAILURE if stop else 0)
         if submission.resumed:
             shown.note(f"continuing block {submission.block} where it was interrupted")
-            # to run the same again is to try again what failed
-            if failed := queries.ended_badly(store.db, submission.block, "error"):
-                connection.ask("retry", runs=failed)
+            _try_again(store, connection, submission.block)
         state = follow(submission, plan, shown, lambda: store.objects)
     finally:
         connection.close()
     return Ended(submission.block, plan.name, state)
+
+
+def _try_again(store: Store, connection: Connection, block: int) -> None:
+    """To go on with what was interrupted is to try again what had failed before."""
+    row = blocks.get(store.db, block)
+    if row is not None and row.state == BlockState.OPEN and (failed := queries.ended_badly(store.db, block, "error")):
+        connection.ask("retry", runs=failed)
 
 
 def follow(
@@ -78,8 +83,13 @@ def follow(
     return state
 
 
-def follow_block(store: Store, block: int, *, name: str, workers: int | None, progress: bool | None) -> BlockState:
+def follow_block(
+    store: Store, block: int, *, name: str, workers: int | None, progress: bool | None, again: bool = False
+) -> BlockState:
     """Work on a block that was submitted before, until it ends; how it ended.
+
+    Args:
+        again: if it was interrupted, also try again what had failed before.
 
     Raises:
         NotFoundError: there is no such workflow block.
@@ -89,6 +99,8 @@ def follow_block(store: Store, block: int, *, name: str, workers: int | None, pr
     try:
         submission = Submission(connection, shown := display.display(name, progress))
         connection.welcome()
+        if again:
+            _try_again(store, connection, block)
         submission.watch(block)
         return follow(submission, None, shown, lambda: store.objects)
     finally:

@@ -122,8 +122,10 @@ class Reader:
             try:
                 with self._finding(ref.digest):
                     self._deliver(ref, place)
-            except OSError as error:
-                raise StoreError(f"the file {ref.name} cannot be laid out at {place}: {error.strerror}") from error
+            except (OSError, StoreError) as error:
+                if not place.exists():  # else another reader was faster, with the same content
+                    text = f"the file {ref.name} cannot be laid out at {place}: {error}"
+                    raise (error if isinstance(error, StoreError) else StoreError(text)) from error
         return place
 
     def _bytes(self, digest: bytes) -> bytes:

@@ -162,7 +162,7 @@ class Store(_Held):
 
     def show(self, id: str | int) -> details.RunInfo | details.BlockInfo | details.DatumInfo:
         """Everything about a run (`"3.117"`), a block (`3`) or a datum (`"datum:45"`)."""
-        what = ids.parse(id, "block")
+        what = ids.parse(id)
         return details.show(self.db, self.place, what)
 
     @without_our_frames
@@ -191,7 +191,7 @@ class Store(_Held):
 
     def lineage(self, id: str | int, *, up: bool = True, depth: int | None = None) -> picture.Lineage:
         """What a run, datum or workflow's result came from, or (not `up`) what came from it."""
-        what = ids.parse(id, "block")
+        what = ids.parse(id)
         return lineage.trace(self.db, what, up=up, depth=depth)
 
     def logs(self, run: str | int) -> list[logs.Log]:
@@ -279,7 +279,7 @@ class Store(_Held):
 
 def read(store: Store, id: str | int, reader: Reader) -> Any:
     """What `Store.result` gives, read by this reader."""
-    what = ids.parse(id, "block")
+    what = ids.parse(id)
     if what.kind == "run":
         return reader.outputs(find.find_run(store.db, what).id)
     if what.kind == "datum":

@@ -105,24 +105,29 @@ def _chunk_digests(turn: Turn, stretches: list[Stretch]) -> list[bytes]:
 
 
 def finish_partial(turn: Turn, row: Gather) -> None:
-    """Enough members are complete: those that are now make up the value; later ones are recorded only."""
+    """Enough members are complete: those that are now make up the value; later ones are recorded only. Members whose
+    value is gone are among them only where the others are too few.
+    """
     if not gathers.end(turn.db, row.id, gathers.COMPLETE):
         return
-    chosen: list[tuple[int, bytes]] = []
+    had: list[tuple[int, bytes, int]] = []
     for s in gathers.stretches(turn.db, row.id):
         for datum, state, *_, src, found, _value in span(turn, s.lo, s.n, s.step):
-            if state == DatumState.COMPLETE:
-                chosen.append((src or datum, found))
+            if state in _HAD_VALUE:
+                had.append((src or datum, found, state))
+    there = [m for m in had if m[2] == data.COMPLETE]
+    chosen = there if len(there) >= _needed(row) else had
     if row.one:
         target = data.get(turn.db, [chosen[0][0]], values=False)[chosen[0][0]]
         column = (row.id, target.run, target.port, data.COMPLETE, target.kind, target.size, target.id, target.digest)
         data.alias(turn.db, *[[c] for c in column])
         turn.done.append(row.id)
         return
-    manifest = pack([d for d, _ in chosen])
-    complete(
-        turn, row.id, digest_all([len(chosen).to_bytes(8, "little"), *[f for _, f in chosen]]), len(chosen), manifest
-    )
+    manifest = pack([m[0] for m in chosen])
+    parts = [len(chosen).to_bytes(8, "little"), *[m[1] for m in chosen]]
+    complete(turn, row.id, digest_all(parts), len(chosen), manifest)
+    if chosen is had:
+        data.lose(turn.db, [row.id])  # who needs it has its members made again
 
 
 def complete(turn: Turn, gather: int, found: bytes, size: int, manifest: bytes | None = None) -> None:

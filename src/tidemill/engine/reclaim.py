@@ -1,6 +1,7 @@
 """Reclaim and upkeep: leases of the dead, timers, and the work the engine owes itself, a slice per turn."""
 
 import math
+from collections.abc import Callable
 
 from tidemill.engine import close, control, grow, restore, retry
 from tidemill.engine.turn import Dead, Turn
@@ -96,13 +97,13 @@ def leave(turn: Turn) -> None:
     turn.event(Kind.ENGINE_STOPPED, [engine.id])
 
 
-def dead_engines(turn: Turn) -> list[Worker]:
-    """Engines whose leases may be taken back: every other one if this engine is alone, else those past their
-    deadline.
+def dead_engines(turn: Turn, gone: Callable[[Worker], bool]) -> list[Worker]:
+    """Engines whose leases may be taken back: every other one if this engine is alone, else those past their deadline
+    and those whose processes are known to be `gone`.
     """
     now = turn.engine.clock.monotonic()
     others = [w for w in workers.engines(turn.db) if w.id != turn.engine.id]
-    return others if turn.engine.alone else [w for w in others if w.deadline < now]
+    return others if turn.engine.alone else [w for w in others if w.deadline < now or gone(w)]
 
 
 def reap(turn: Turn, dead: list[Worker], started: set[tuple[int, int]]) -> int:

@@ -35,8 +35,7 @@ class Emission:
         graph: no call is added to it any more.
         objects: stored objects to be named by the first chunk, besides its own.
         passing: entered while a chunk generated from a recipe is in use.
-        replicas: encoded numbers that all runs have behind their arguments: their draw is that of the run that grew
-            them.
+        draw: what all runs have behind their arguments, encoded: the draw that the run is that grew them.
     """
 
     def __init__(
@@ -44,13 +43,13 @@ class Emission:
         graph: Builder,
         objects: Sequence[bytes] = (),
         passing: Callable[[], AbstractContextManager[None]] = nullcontext,
-        replicas: Sequence[bytes] = (),
+        draw: bytes = b"",
     ) -> None:
         self._graph = graph
         self._writer = Writer(graph.keeper)
         self._objects = list(objects)
         self._passing = passing
-        self._replicas = replicas
+        self._draw = draw
         self._widths = [entry.width for entry in graph.entries]
         self._lists = graph.gathers.specs(graph.outputs)
         self._list = next(self._lists, None)
@@ -76,8 +75,8 @@ class Emission:
 
     def _chunks(self, piece: Piece) -> Iterator[Chunk]:
         """The chunk of a piece, after those with lists for which it has no room."""
-        if self._replicas:
-            piece = piece._replace(args=[longer(args, self._replicas) for args in piece.args])
+        if self._draw:
+            piece = piece._replace(args=[longer(args, self._draw) for args in piece.args])
         count = len(piece.args)
         high = piece.first + count
         lists = self._take(piece.first, CHUNK)

@@ -26,18 +26,23 @@ class Growing:
 
     Args:
         keeper: stores the files and large values among the arguments of grown calls.
+
+    Attributes:
+        draw: which draw the run under way is, see `draw_of`; what it grows are parts of the same.
     """
 
     def __init__(self, keeper: Keeper) -> None:
         self.builder: Builder | None = None
         self._keeper = keeper
         self._known: dict[Any, Entry] = {}
+        self.draw: list[int] = []
 
     def open(self) -> Builder:
         if self.builder is None:
             if len(self._known) > _KNOWN:
                 self._known.clear()
             self.builder = Builder(self._keeper, self._known)
+            self.builder.draw = self.draw
         return self.builder
 
     def reset(self) -> None:
@@ -49,14 +54,13 @@ class Growing:
         context.install(self)
 
 
-def grow(value: Any, growing: Growing, spec: TaskSpec, replicas: Sequence[int] = ()) -> Growth | None:
+def grow(value: Any, growing: Growing, spec: TaskSpec) -> Growth | None:
     """What the run under way grew, given what its function returned; None if it called no task.
 
     Args:
         value: the result: futures, a structure with futures in it, or anything else.
         growing: the worker's; it is ready for the next run afterwards.
         spec: of the task that ran: its outputs are forwarded, each on its own.
-        replicas: which draw it is, if that was asked for; what it grew are the same draws.
 
     Raises:
         WiringError: if the calls do not fit together.
@@ -77,9 +81,19 @@ def grow(value: Any, growing: Growing, spec: TaskSpec, replicas: Sequence[int] =
         growing.reset()
     graph.problems.check()
     outputs = [reference(slot, graph.outputs) for slot in slots]
-    return Growth(
-        header(graph, b"", []), list(Emission(graph, replicas=[encode(r) for r in replicas]).chunks()), outputs
-    )
+    emission = Emission(graph, draw=encode(graph.draw) if graph.draw else b"")
+    return Growth(header(graph, b"", []), list(emission.chunks()), outputs)
+
+
+def draw_of(behind: Sequence[Any]) -> list[int]:
+    """Which draw a run is, as the runs that it grows are told: its own number before those that it was told itself.
+
+    Args:
+        behind: what it was given behind its arguments: its own number, if that was asked for, and what it was told.
+    """
+    own = [number for number in behind if not isinstance(number, list)]
+    told = next((numbers for numbers in behind if isinstance(numbers, list)), [])
+    return [*own, *told]
 
 
 def _outputs(value: Any, spec: TaskSpec) -> list[Any]:

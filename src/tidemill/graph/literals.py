@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -202,13 +202,13 @@ def array(size: int) -> bytes:
     return bytes((0x90 | size,)) if size < 16 else b"\xdc" + size.to_bytes(2, "big")
 
 
-def longer(encoded: bytes, more: Sequence[bytes]) -> bytes:
-    """An encoded array with more elements at its end."""
+def longer(encoded: bytes, element: bytes) -> bytes:
+    """An encoded array with one more element at its end."""
     if encoded[0] == 0xDC:
         size, start = int.from_bytes(encoded[1:3], "big"), 3
     else:
         size, start = encoded[0] & 0x0F, 1
-    return b"".join([array(size + len(more)), encoded[start:], *more])
+    return array(size + 1) + encoded[start:] + element
 
 
 def item_of(value: Any) -> Any:

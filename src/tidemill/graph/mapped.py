@@ -38,6 +38,7 @@ class MappedCall:
         size: number of runs.
         first_run, first_output: of the first run.
         width: outputs of each.
+        explicit: repeated runs have their numbers as draws even where these are 0.
         lazy: the runs are generated chunk by chunk, not written out at the call.
         named: stored objects that all of them name.
     """
@@ -51,7 +52,7 @@ class MappedCall:
         self.first_run, self.first_output = first
         self.width = width
         self.block = 0
-        self.lazy = False
+        self.lazy = self.explicit = False
         self.named: list[bytes] = []
         self._replica = None if replica is None else flatten((Term(replica, 1, replica.size, 1),), axes)
         self._parts: list[bytes | Elements | object] = []
@@ -139,12 +140,12 @@ class MappedCall:
         return list(map(b"".join, zip(*columns, strict=False)))
 
     def _number_replicas(self, columns: list[Any], low: int, high: int) -> None:
-        """One more element, the replica, where it is not 0."""
+        """One more element, the replica, where it is not 0 or all are wanted."""
         assert self._replica is not None
         head, longer = array(len(self._parts)), array(len(self._parts) + 1)
         numbers = indices(self._replica, low, high, self.size)
-        columns[0] = [longer if r else head for r in numbers]
-        columns.append([encode(r) if r else b"" for r in numbers])
+        columns[0] = [longer if r or self.explicit else head for r in numbers]
+        columns.append([encode(r) if r or self.explicit else b"" for r in numbers])
 
     def _column(self, part: object, flat: Flat, low: int, high: int, writer: Writer) -> list[bytes]:
         if not isinstance(part, Elements):

@@ -37,6 +37,7 @@ class Recorder(Owner):
         orders: run -> slots it waits for without using them, for runs written out in columns.
         forward: (run, how many from there, place) of runs that wait for later ones.
         ambient: axes of mapped workflows whose bodies are being built; nothing gathers these.
+        draw: in what a repeated run grows: which draw it is, see `growth.draw_of`.
         special: the next call needs a closer look, whatever its arguments.
     """
 
@@ -55,6 +56,7 @@ class Recorder(Owner):
         self.forward: list[tuple[int, int, str]] = []
         self.ambient: tuple[Axis, ...] = ()
         self.special = False
+        self.draw: list[int] = []
         self._columns = CallColumns(0, 0, 0)
         self.segments: list[CallColumns | MappedCall] = [self._columns]
         self._known: dict[Any, Entry] = {} if known is None else known
@@ -183,6 +185,7 @@ class Recorder(Owner):
 
     def _mapped(self, entry: Entry, call: lower.Arguments) -> Any:
         runs = MappedCall(entry.index, call.axes, entry.axis, (self.runs, self.outputs), entry.width)
+        runs.explicit = bool(self.draw)
         runs.block = self.blocks.current
         sources: list[Source] = []
         for i, value in enumerate(call.values):

@@ -1,7 +1,7 @@
 """Public ids: how people name blocks, runs and data.
 
-A block is a plain integer, as in `3`. A run is its block and its integer, `3.117`, or the integer alone where only a
-run can be meant. `block:3`, `run:117` and `datum:45` say what they are anywhere.
+A block is a plain integer, as in `3`, wherever it stands. A run is its block and its integer, `3.117`. `block:3`,
+`run:117` and `datum:45` say what they are.
 """
 
 from typing import Literal, NamedTuple
@@ -41,8 +41,8 @@ def datum_id(datum: int) -> str:
     return f"datum:{datum}"
 
 
-def parse(text: str | int, plain: Kind) -> Id:
-    """What a public id names; an integer alone is a `plain`.
+def parse(text: str | int) -> Id:
+    """What a public id names.
 
     Raises:
         UsageError: if it is not an id.
@@ -55,7 +55,7 @@ def parse(text: str | int, plain: Kind) -> Id:
     if dot and _is_number(block) and _is_number(run):
         return Id("run", int(run), int(block))
     if _is_number(words):
-        return Id(plain, int(words))
+        return Id("block", int(words))
     raise UsageError(
         f"{words!r} is not an id",
         hint="a run is written 3.117, a block 3, a datum datum:45; tidemill status lists blocks",
@@ -63,14 +63,16 @@ def parse(text: str | int, plain: Kind) -> Id:
 
 
 def parse_as(text: str | int, kind: Kind) -> Id:
-    """The same where only one kind makes sense.
+    """The same where only one kind makes sense. A plain integer is never a run: it could be meant as a block.
 
     Raises:
         UsageError: if it is not an id, or that of something else.
     """
-    found = parse(text, kind)
+    found = parse(text)
     if found.kind != kind:
-        raise UsageError(f"{text} is a {found.kind}, but a {kind} is wanted here")
+        hint = f"tidemill list --block {found.number} lists its runs, such as {found.number}.117"
+        known = kind == "run" and found.kind == "block"
+        raise UsageError(f"{text} is a {found.kind}, but a {kind} is wanted here", hint=hint if known else "")
     return found
 
 

@@ -11,7 +11,7 @@ from tidemill.launchers.reaping import reap_orphans
 from tidemill.stores.state import workers
 from tidemill.stores.state.workers import Worker
 from tidemill.workers import staging
-from tidemill.workers.identity import Identity
+from tidemill.workers.identity import Identity, alive, identity
 
 _KEPT = re.compile(r"\d+\.\d+")
 """Names of directories that failed attempts have left, see `staging.kept_directory`."""
@@ -23,7 +23,8 @@ def take_over(engine: Engine, directory: Path) -> int:
     An engine whose workers cannot be seen from here (another machine or pid namespace) keeps its leases until its
     deadline.
     """
-    found = engine.transact(reclaim.dead_engines)
+    here = identity()
+    found = engine.transact(lambda turn: reclaim.dead_engines(turn, lambda one: _gone(one, here)))
     if not found:
         return 0
     gone = [one for one in found if _cleared(engine, one, directory)]
@@ -32,6 +33,12 @@ def take_over(engine: Engine, directory: Path) -> int:
         for pool in _pools(directory, one):
             tidy(pool)
     return len(found) - len(gone)
+
+
+def _gone(one: Worker, here: Identity) -> bool:
+    """Whether the process of an engine has ended, as far as that can be seen from here."""
+    who = Identity(one.host, one.boot, one.space, one.pid, one.start)
+    return who.beside(here) and bool(who.start) and not alive(who)
 
 
 def _pools(directory: Path, one: Worker) -> list[Path]:

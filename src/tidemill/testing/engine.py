@@ -105,7 +105,7 @@ class EngineDriver(EngineRows):
         self.clock.now += 2 * reclaim.LEASE_SECONDS
         with self.engine.turn() as turn:
             reclaim.beat(turn)
-            found = [w for w in reclaim.dead_engines(turn) if w.id == engine]
+            found = [w for w in reclaim.dead_engines(turn, lambda _: False) if w.id == engine]
             reclaim.reap(turn, found, set())
 
     def close(self) -> None:

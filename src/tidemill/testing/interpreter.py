@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from tidemill.graph import context
-from tidemill.graph.growth import Growing, grow
+from tidemill.graph.growth import Growing, draw_of, grow
 from tidemill.graph.literals import PlanKeeper
 from tidemill.graph.plan import Plan
 from tidemill.graph.ports import signature
@@ -83,8 +83,9 @@ class Interpreter:
         growing.install()
         try:
             values = decode(args, [None if isinstance(i, Ended) else self.value(i) for i in inputs], self._get)
+            growing.draw = draw_of(values[len(spec.inputs) :])
             result = self._call(spec, values[: len(spec.inputs)])
-            grown = grow(result, growing, spec, values[len(spec.inputs) :])
+            grown = grow(result, growing, spec)
         except Exception as error:  # noqa: BLE001 — whatever user code raises is how the run ended
             return [Ended("error", error)] * len(spec.outputs)
         finally:

@@ -9,11 +9,12 @@ from tidemill.engine import flags, spread
 from tidemill.model.delta import RunFlag
 from tidemill.model.spec import TaskSpec, decode_spec
 from tidemill.model.states import BlockState, DatumState, RunState
-from tidemill.stores.state import blocks, queues
+from tidemill.stores.state import blocks, queues, supersedes
 from tidemill.stores.state.database import Database, Row, Statement
 
 _LIVE, _HELD = int(RunState.LIVE), int(RunState.HELD)
 _ENDED_BADLY = (RunState.ERROR, RunState.SKIPPED, RunState.CANCELLED)
+_UNDECIDED = (_LIVE, _HELD, *_ENDED_BADLY)
 _COUNTERS = ("open", "done", "reused", "failed", "skipped", "cancelled", "total")
 _GONE = {DatumState.EXPIRED, DatumState.DELETED, DatumState.LOST}
 
@@ -123,6 +124,9 @@ class _Store:
             if state in (None, DatumState.WRITING):
                 waits[run] += 1
             elif state in spread.FAILED_STATES:
+                undecided = row[4] in _UNDECIDED and not row[7] & flags.SUPERSEDED
+                if undecided and (supersedes.DATUM, datum) in self.superseded:
+                    yield f"run {run} names datum {datum}, which has no value and a newer generation"
                 end = spread.end_by_policy(self.specs[row[1]], int(state))
                 if end is not None and not row[7] & RunFlag.PARTIAL:
                     waits[run] += 1
@@ -160,9 +164,16 @@ class _Store:
                     yield f"datum {datum[0]} is an alias of {datum[4]}, which is {source}"
 
     def _ends(self) -> Iterator[str]:
+        # what an invalid run ended as stays until it is rerun; a growth may be cancelled before all of it is made
+        kept = {row[8] for row in self.runs.values() if row[4] == RunState.INVALID}
+        kept |= {run for run, row in self.runs.items() if row[7] & (flags.GREW | flags.SUPERSEDED)}
         for row in self.runs.values():
-            if row[4] in _ENDED_BADLY and row[8] not in self.runs:
-                yield f"run {row[0]} ended as {RunState(row[4]).name} without a root cause: {row[8]}"
+            if row[4] in _ENDED_BADLY:
+                cause = self.runs.get(row[8])
+                if cause is None:
+                    yield f"run {row[0]} ended as {RunState(row[4]).name} without a root cause: {row[8]}"
+                elif cause[4] == RunState.COMPLETE and not row[7] & flags.SUPERSEDED and row[8] not in kept:
+                    yield f"run {row[0]} ended because of run {row[8]}, which is complete"
             if row[4] in (_LIVE, _HELD) and row[8] is not None:
                 yield f"run {row[0]} lives and has a cause {row[8]}"
         for datum in self.data.values():

@@ -6,7 +6,7 @@ This is all that a worker does to the user's code, apart from watching it; `tide
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tidemill.graph.growth import Growing, grow
+from tidemill.graph.growth import Growing, draw_of, grow
 from tidemill.model.delta import Growth
 from tidemill.model.spec import TaskSpec
 from tidemill.model.states import Reason
@@ -49,7 +49,7 @@ def execute(task: Loaded, args: list[Any], scratch: Scratch, growing: Growing) -
 
     Args:
         task: from `Loader.prepare`.
-        args: values of the input ports, in order, and behind them the replica if it is not 0.
+        args: values of the input ports, in order, and behind them which draw it is, see `draw_of`.
         scratch: where it runs.
         growing: what tasks call while they run, installed in this process.
 
@@ -61,8 +61,10 @@ def execute(task: Loaded, args: list[Any], scratch: Scratch, growing: Growing) -
     if task.call is None:
         values, rss = run_command(task.spec, args, scratch.path, scratch.take)
         return Produced(values, None, rss)
+    count = len(task.spec.inputs)
+    growing.draw = draw_of(args[count:]) if len(args) > count else []
     value = task.call(args)
-    growth = grow(value, growing, task.spec, args[len(task.spec.inputs) :])
+    growth = grow(value, growing, task.spec)
     if growth is not None:
         return Produced([], growth)
     return Produced(spread(task.spec, value) if task.spread else [value])
