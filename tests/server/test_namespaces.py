@@ -27,13 +27,12 @@ def second_engine(bench: Bench) -> session.ToClient:
     """What another engine process says that is started for this store."""
     place = place_of(bench.url)
     ours, theirs = socket.socketpair()
-    argv = ["tidemill", place.state, place.objects, str(theirs.fileno())]
+    argv = ["tidemill", "a store", place.objects, str(theirs.fileno())]
     command = [sys.executable, "-P", "-c", connection._BOOT.format(connection._ROOT, argv)]
-    with theirs:
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    subprocess.run(command, pass_fds=[theirs.fileno()], input=os.fsencode(place.state), timeout=60, check=True)
+    theirs.close()
     with ours:
         frames = Channel(ours).wait()
-    assert process.wait(60) == 0
     assert frames is not None
     found: session.ToClient = session.decode_to_client(frames[0])
     return found

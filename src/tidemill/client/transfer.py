@@ -11,7 +11,6 @@ from tidemill.graph.literals import describe
 from tidemill.model.digest import show
 from tidemill.model.errors import UsageError
 from tidemill.model.file import File
-from tidemill.model.ids import parse
 from tidemill.model.preview import size_text
 from tidemill.model.values import Ref
 from tidemill.stores.objects import fetch_url, send_dir_url, send_url, shown
@@ -90,7 +89,6 @@ def _ref(store: Store, what: str | int | File | Path) -> Ref:
         return what.ref
     if isinstance(what, (File, Path)):
         return _stored(store, what)
-    parse(what)
     names = _Names(store.db, lambda: store.objects, store.place.directory / "files")
     value = read(store, what, names)
     if isinstance(value, File):
