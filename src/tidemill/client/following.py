@@ -53,7 +53,9 @@ def execute(store: Store, call: Any, *, workers: int | None, progress: bool | No
 def _try_again(store: Store, connection: Connection, block: int) -> None:
     """To go on with what was interrupted is to try again what had failed before."""
     row = blocks.get(store.db, block)
-    if row is not None and row.state == BlockState.OPEN and (failed := queries.ended_badly(store.db, block, "error")):
+    if row is None or row.state != BlockState.OPEN or not row.failed:
+        return
+    if failed := queries.ended_badly(store.db, block, "error"):
         connection.ask("retry", runs=failed)
 
 

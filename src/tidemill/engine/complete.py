@@ -119,7 +119,9 @@ def _succeed(turn: Turn, worker: int, good: list[Taken]) -> None:
     if second:
         cached = [(k, o) for k, o in cached if o.run not in second]
     if cached:
-        engine.index.add(turn.db, [k for k, _ in cached], [o.run for _, o in cached])
+        forced = {o.run for o, lease in good if lease.flags & flags.FORCED}
+        untold = [(k, o.run) for k, o in cached if o.run in forced] if forced else []
+        engine.index.add([k for k, _ in cached], [o.run for _, o in cached], untold)
     _count(turn, [t for t in good if not t[0].growth])
     turn.event(Kind.COMPLETED, ids, actor=worker)
     growing = [(o, lease) for o, lease in good if o.growth]

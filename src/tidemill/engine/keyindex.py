@@ -97,17 +97,22 @@ class KeyIndex:
         while rows := events.after(db, seq):
             seq = rows[-1][0]
             ids = [i for r in rows for e in model_events.decode(r[4]) if e.kind == _DONE for i in e.ids]
-            for run, key, _out, state, flags, *_ in memo.sources(db, ids):
-                if state == runs.COMPLETE and not flags & RunFlag.NO_CACHE:
-                    known = self.lookup(db, [bytes(key)]) if flags & FORCED else {}
-                    if not known:  # else it is a second result: the first stays
-                        self._recent[bytes(key)] = run
+            found = [row for row in memo.keys(db, ids) if row[2] == runs.COMPLETE and not row[3] & RunFlag.NO_CACHE]
+            self._recent.update((bytes(key), run) for run, key, _, flags in found if not flags & FORCED)
+            for run, key, _, flags in found:
+                if flags & FORCED and not self.lookup(db, [bytes(key)]):  # else the first result stays
+                    self._recent[bytes(key)] = run
 
-    def add(self, db: Database, keys: list[bytes], ids: list[int]) -> None:
-        """These runs are complete under these keys."""
+    def add(self, keys: list[bytes], ids: list[int], untold: list[tuple[bytes, int]]) -> None:
+        """These runs are complete under these keys.
+
+        Args:
+            keys: in the order of `ids`.
+            ids: the runs.
+            untold: those of them that were never asked whether they lead.
+        """
         if self._shared:
-            told = self._led_by
-            self._add(db, [(memo.short(k), run) for k, run in zip(keys, ids, strict=True) if run not in told])
+            self._untold += [(memo.short(key), run) for key, run in untold]
             if len(self._recent) > RECENT:
                 self._recent.clear()
         self._recent.update(zip(keys, ids, strict=True))
@@ -145,6 +150,11 @@ class KeyIndex:
             self._under_way[key] = run
             self._led_by[run] = key
         return None
+
+    def insist(self, key: bytes, run: int) -> None:
+        """This run leads, whoever did before."""
+        if self._shared:
+            self._untold.append((memo.short(key), run))
 
     def forget(self, ids: list[int]) -> None:
         """These runs ended without a result: they lead nobody any more."""

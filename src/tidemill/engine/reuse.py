@@ -42,11 +42,12 @@ def settle_known(turn: Turn, ready: list[Ready], keys: list[bytes]) -> list[Read
             rest.append(r)
         elif (source := known.get(key)) is not None:
             hits.append((r, key, source))
-        elif (leader := engine.index.lead(key, r.id)) is not None and may_lead(
-            turn, leader, partial(_block, turn, r.id)
-        ):
+        elif (leader := engine.index.lead(key, r.id)) is None:
+            rest.append(r)
+        elif may_lead(turn, leader, partial(_block, turn, r.id)):
             following.append((r, leader))
         else:
+            engine.index.insist(key, r.id)
             rest.append(r)
     moved = follow(turn, following)
     if hits:

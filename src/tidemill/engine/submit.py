@@ -292,11 +292,12 @@ class _Rows:
                 ready.append((run, cls, bits))
             elif (source := found.get(key)) is not None:
                 hits[i] = source
-            elif (leader := index.lead(key, run)) is not None and (
-                leader in self.ids or reuse.may_lead(self.turn, leader, partial(self.blocks.__getitem__, i))
-            ):
+            elif (leader := index.lead(key, run)) is None:
+                ready.append((run, cls, bits))
+            elif leader in self.ids or reuse.may_lead(self.turn, leader, partial(self.blocks.__getitem__, i)):
                 following.append((Ready(run, key, cls, bits, self.tasks[i], keyed=True), leader))
             else:
+                index.insist(key, run)
                 ready.append((run, cls, bits))
         return hits, following, ready
 

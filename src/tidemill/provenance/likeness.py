@@ -80,7 +80,7 @@ class Likenesses:
         candidates = [run for k in keys if (run := self._index.known(k)) is not None]
         candidates += [run for _, run in memo.find(self._db, list(wanted))] if wanted else []
         found: dict[bytes, int] = {}
-        for run, key, *_ in memo.sources(self._db, [r for r in candidates if r < before]):
+        for run, key, *_ in memo.keys(self._db, [r for r in candidates if r < before]):
             known = bytes(key)
             if wanted.get(memo.short(known)) == known:
                 found[known] = max(run, found.get(known, 0))

@@ -23,6 +23,8 @@ from tidemill.workers.wire import Channel
 
 PARTS = 32
 """Chunks taken in one transaction while there are no workers; while there are, it is one."""
+PARTS_APART = 4
+"""The same where several engines serve the store: they are kept apart from each other while one takes submissions."""
 
 
 class Desk:
@@ -104,7 +106,7 @@ class Desk:
         would wait for it.
         """
         taken: list[tuple[Session, session.ToServer]] = []
-        parts = 1 if self.slots.all else PARTS
+        parts = PARTS if not self.slots.all else 1 if self.engine.alone else PARTS_APART
         while self.requests and not isinstance(self.requests[0][1], session.Command):
             if isinstance(self.requests[0][1], session.Part):
                 if not parts:

@@ -170,6 +170,7 @@ class MemoSuite(StateSuite):
         outputs = {1: (2, 1, 7, None, DIGEST), 2: (2, 1, 1, 101, DIGEST), 3: (None,) * 5}
         expected = [(n, keys[n - 1], 100 + n, 3, n, 1, *outputs[n]) for n in (1, 2, 3)]
         assert sorted(memo.sources(db, found)) == expected
+        assert sorted(memo.keys(db, found)) == [(n, keys[n - 1], 3, n) for n in (1, 2, 3)]
         assert sorted(memo.sources_by_key(db, [memo.short(keys[0]), 17])) == expected
 
     def test_who_waits_for_an_equal_run(self, db: Database) -> None:

@@ -6,6 +6,7 @@ _INSERT = insert("memo", "k:i run:i", ignore=True)
 _FIND = Statement("select m.k, m.run from {ids} {join} memo m on m.k = j.value")
 _SOURCE = "select r.id, r.key, r.out, r.state, r.flags, r.task, d.state, d.kind, d.size, d.src, d.digest from {ids} "
 _SOURCES = Statement(_SOURCE + "{join} run r on r.id = j.value left join datum d on d.id = r.out")
+_KEYS = Statement("select r.id, r.key, r.state, r.flags from {ids} {join} run r on r.id = j.value")
 _BY_KEY = Statement(
     _SOURCE + "{join} memo m on m.k = j.value {join} run r on r.id = m.run left join datum d on d.id = r.out"
 )
@@ -39,6 +40,11 @@ def find(db: Database, shorts: list[int]) -> list[Row]:
 def sources(db: Database, runs: list[int]) -> list[Row]:
     """(id, key, out, state, flags, task) of runs, with (state, kind, size, src, digest) of their first output."""
     return db.rows(_SOURCES, db.ids(runs))
+
+
+def keys(db: Database, runs: list[int]) -> list[Row]:
+    """(id, key, state, flags) of runs."""
+    return db.rows(_KEYS, db.ids(runs))
 
 
 def sources_by_key(db: Database, shorts: list[int]) -> list[Row]:
