@@ -14,6 +14,7 @@ from typing import Any
 from measure import Watch, below
 
 import tidemill as tm
+from tidemill.client.connection import connect
 
 HERE = Path(__file__).parent
 
@@ -29,7 +30,7 @@ def execute(store: str | Path, call: Any, workers: int = 2) -> Watch:
 def engine(store: Path, workers: int = 2) -> Iterator[tm.Store]:
     """A store that is served already, by an engine with idle workers."""
     with tm.open(store) as opened:
-        connection = opened.connect(workers)
+        connection = connect(opened.place, workers)
         try:
             connection.welcome()
             opened.run(warm(), workers=workers, progress=False)

@@ -12,6 +12,7 @@ from stores import ask, execute
 from work import grid, many, sweep
 
 import tidemill as tm
+from tidemill.client.connection import connect
 from tidemill.client.display import Quiet
 from tidemill.client.submission import Submission
 from tidemill.graph import build
@@ -34,7 +35,7 @@ def _submit(place: Path, call: Any) -> Watch:
     """As `Store.submit` does it, but with no workers: until all of it is durable."""
     with Watch() as watch, tm.open(place) as store:
         plan = build(call)
-        connection = store.connect(0)
+        connection = connect(store.place, 0)
         try:
             submission = Submission(connection, Quiet())
             connection.welcome()

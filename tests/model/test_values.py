@@ -534,8 +534,8 @@ def test_files_are_put_and_fetched() -> None:
     assert sorted(os.fspath(leaf) for leaf in seen) == ["a.txt", "b.txt", "c"]
     assert refs(data) == [REF] * 3
     assert decode(data) == {"p": REF, "nested": [(REF,), {REF}]}
-    back = decode(data, get=lambda ref: Path("/work") / ref.name)
-    assert back == {"p": Path("/work/a.txt"), "nested": [(File("/work/a.txt", REF),), {Path("/work/a.txt")}]}
+    back = decode(data, get=lambda ref: Path("/data") / ref.name)
+    assert back == {"p": Path("/data/a.txt"), "nested": [(File("/data/a.txt", REF),), {Path("/data/a.txt")}]}
     assert encode(REF) == encode(Path("a.txt"), put)
 
 

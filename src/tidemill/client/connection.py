@@ -240,6 +240,18 @@ def error_of(reply: session.Reply) -> TidemillError:
     return error
 
 
+def connect(place: Place, workers: int = 0) -> Connection:
+    """A connection to the process that serves a store, started if there is none."""
+    return Connection(place, workers, _import_path())
+
+
+def _import_path() -> list[str]:
+    """`sys.path` entries that a worker needs to import what this program can."""
+    entries = [os.path.abspath(p) if p else os.getcwd() for p in sys.path]
+    own = {os.path.abspath(p) for p in (sys.prefix, sys.base_prefix)}
+    return [p for p in dict.fromkeys(entries) if not any(p.startswith(o) for o in own)]
+
+
 @atexit.register
 def _let_go() -> None:
     """Servers outlive this process if they have to: that is no mistake about which to warn."""

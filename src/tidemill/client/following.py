@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemill.client import display
-from tidemill.client.connection import Connection
+from tidemill.client.connection import Connection, connect
 from tidemill.client.later import Later
 from tidemill.client.submission import Submission
 from tidemill.graph.plan import Plan, build
@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 
 def execute(store: Store, call: Any, *, workers: int | None, progress: bool | None, stop: bool) -> Ended:
     """Submit a call, or find its interrupted submission, and work on it until it ends; see `Store.run`."""
-    connection = store.connect(count(workers))
+    connection = connect(store.place, count(workers))
     try:
         plan = build(call, lambda url: fetch_url(store.objects, url))
         shown = display.display(plan.name, progress)
@@ -97,7 +97,7 @@ def follow_block(
         NotFoundError: there is no such workflow block.
         KeyboardInterrupt: stopped by Ctrl-C.
     """
-    connection = store.connect(count(workers))
+    connection = connect(store.place, count(workers))
     try:
         submission = Submission(connection, shown := display.display(name, progress))
         connection.welcome()
@@ -116,7 +116,7 @@ def cancel(store: Store, found: list[int], runs: list[int]) -> object:
         NotFoundError: there is no store, or no such block.
     """
     _ = store.db
-    connection = store.connect()
+    connection = connect(store.place)
     try:
         connection.welcome()
         answer = connection.ask("cancel", blocks=found, runs=runs)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tidemill.client import display
-from tidemill.client.connection import Connection
+from tidemill.client.connection import Connection, connect
 from tidemill.client.following import count
 from tidemill.client.queries import BlockStatus
 from tidemill.client.submission import Submission
@@ -72,7 +72,7 @@ class Handle:
         if self.done:
             return True
         with self._open() as store:
-            connection = store.connect(self._workers)
+            connection = connect(store.place, self._workers)
             try:
                 connection.welcome()
                 connection.send(session.Watch(self.block))
@@ -143,7 +143,7 @@ def submit(store: Store, call: Any, *, workers: int | None, stop: bool) -> Handl
     """
     plan = build(call, lambda url: fetch_url(store.objects, url))
     number = count(workers)
-    connection = store.connect(number)
+    connection = connect(store.place, number)
     try:
         submission = Submission(connection, display.Quiet())
         connection.welcome()

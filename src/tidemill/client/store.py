@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import html
 import os
-import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tidemill.client import following
-from tidemill.client.connection import Connection
+from tidemill.client.connection import connect
 from tidemill.client.later import Later
 from tidemill.client.naming import DEFAULT, store_option
 from tidemill.client.results import Reader
@@ -38,21 +38,7 @@ else:
     lineage, why = Later("tidemill.provenance.lineage"), Later("tidemill.provenance.why")
 
 
-class _Held:
-    """What is open for the length of a block."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close what is open."""
-        raise NotImplementedError
-
-
-class Store(_Held):
+class Store(AbstractContextManager["Store"]):
     """A store: its state, its objects, and the way to have work done in it.
 
     Opening one starts nothing and writes nothing.
@@ -109,10 +95,6 @@ class Store(_Held):
     def reader(self) -> Reader:
         """Turns data into values."""
         return Reader(self.db, lambda: self.objects, self.place.directory / "files", store_option(self.url))
-
-    def connect(self, workers: int = 0) -> Connection:
-        """A connection to the process that serves this store, started if there is none."""
-        return Connection(self.place, workers, import_path())
 
     @without_our_frames
     def run(self, call: Any, *, workers: int | None = None, progress: bool | None = None, stop: bool = False) -> Any:
@@ -262,12 +244,15 @@ class Store(_Held):
             NotFoundError: there is no store, or nothing that the command names.
         """
         _ = self.db
-        connection = self.connect()
+        connection = connect(self.place)
         try:
             connection.welcome()
             return connection.ask(name, **args)
         finally:
             connection.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close what is open."""
@@ -293,13 +278,6 @@ def read(store: Store, id: str | int, reader: Reader) -> Any:
     if state == BlockState.ERROR and not handled.all_handled(store.db, block):
         raise failures.error_of(store.db, store.url, block)
     return reader.result(block)
-
-
-def import_path() -> list[str]:
-    """`sys.path` entries that a worker needs to import what this program can."""
-    entries = [os.path.abspath(p) if p else os.getcwd() for p in sys.path]
-    own = {os.path.abspath(p) for p in (sys.prefix, sys.base_prefix)}
-    return [p for p in dict.fromkeys(entries) if not any(p.startswith(o) for o in own)]
 
 
 def options_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

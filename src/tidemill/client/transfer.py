@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from tidemill.client.connection import connect
 from tidemill.client.results import Reader
 from tidemill.client.store import Store, read
 from tidemill.graph.literals import describe
@@ -57,7 +58,7 @@ class _Names(Reader):
 
 def fetch(store: Store, url: str) -> File:
     """Get the file at a URL into a store; see `Store.fetch`."""
-    connection = store.connect()
+    connection = connect(store.place)
     try:
         connection.welcome()
     finally:
