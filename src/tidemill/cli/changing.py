@@ -13,7 +13,8 @@ from tidemill.client.store import Store
 from tidemill.model.errors import UsageError
 from tidemill.model.ids import parse_as, run_id
 from tidemill.model.states import BlockState
-from tidemill.provenance.find import find_block, find_run
+from tidemill.provenance.find import find_run
+from tidemill.stores.state import blocks as block_rows
 from tidemill.stores.state import lineage
 from tidemill.stores.state import runs as run_rows
 
@@ -90,7 +91,7 @@ def _for_runs(command: str, done: str, ids: list[str], store: str | None, *, jso
 def _cancelled(store: Store, blocks: list[int], runs: list[int], count: int) -> Iterator[str]:
     """What became of each block, and of the runs together."""
     for block in blocks:
-        yield f"block {block} is {BlockState(find_block(store.db, block).state).name.lower()}"
+        yield f"block {block} is {BlockState(block_rows.find(store.db, block).state).name.lower()}"
     if runs:
         yield f"cancelled {count:,} of {len(runs):,} runs" + "; the others had ended" * (count < len(runs))
 

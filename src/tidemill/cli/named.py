@@ -3,7 +3,8 @@
 from tidemill.client.store import Store
 from tidemill.model.errors import UsageError
 from tidemill.model.ids import parse
-from tidemill.provenance.find import find_block, find_run
+from tidemill.provenance.find import find_run
+from tidemill.stores.state import blocks as block_rows
 from tidemill.stores.state import lineage
 
 
@@ -22,7 +23,7 @@ def split(store: Store, ids: list[str]) -> tuple[list[int], list[int]]:
         if what.kind == "run":
             runs.append(find_run(store.db, what).id)
         else:
-            blocks.append(find_block(store.db, what.number).id)
+            blocks.append(block_rows.find(store.db, what.number).id)
     return blocks, runs
 
 
@@ -30,4 +31,4 @@ def roots(store: Store, blocks: list[int], runs: list[int]) -> list[int]:
     """The workflows that blocks and runs belong to."""
     heads = lineage.heads(store.db, runs)
     found = [*blocks, *(heads[r].block for r in runs)]
-    return list(dict.fromkeys(find_block(store.db, b).root for b in found))
+    return list(dict.fromkeys(block_rows.find(store.db, b).root for b in found))

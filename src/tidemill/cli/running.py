@@ -15,7 +15,7 @@ from tidemill.client.failures import FailureReport, failures
 from tidemill.client.store import Store
 from tidemill.model.errors import NotFoundError, RunError
 from tidemill.model.states import BlockState
-from tidemill.provenance.find import find_block
+from tidemill.stores.state import blocks as block_rows
 
 MOST = 10_000
 """Characters of a result that are printed, if it is no text."""
@@ -162,7 +162,7 @@ def _go_on(
     code = 0
     progress = False if quiet else None
     for block in blocks:
-        name = find_block(store.db, block).name
+        name = block_rows.find(store.db, block).name
         state = following.follow_block(store, block, name=name, workers=workers, progress=progress, again=again)
         code = max(code, _finish(store, block, state, json=json))
     return code

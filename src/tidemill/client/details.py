@@ -18,7 +18,7 @@ from tidemill.model.protocol import Failure, Input
 from tidemill.model.spec import TaskSpec
 from tidemill.model.states import AttemptState, DatumState, Reason
 from tidemill.model.values import inputs_in
-from tidemill.provenance.find import find_block, find_run
+from tidemill.provenance.find import find_run
 from tidemill.provenance.meaning import Meaning, Specs, meanings
 from tidemill.provenance.walk import Walk
 from tidemill.server.addresses import Place
@@ -279,7 +279,7 @@ def show_run(db: Database, what: Id) -> RunInfo:
     row = find_run(db, what)
     specs, walk = Specs(db), Walk(db, order=True)
     meaning = meanings(db, specs, [row.id])[row.id]
-    root = find_block(db, find_block(db, row.block).root)
+    root = blocks.find(db, blocks.find(db, row.block).root)
     tried = attempt_infos(db, row.id)
     failure = last_failure(db, row.id)
     grew = blocks.owned_by(db, row.id) if row.flags & runs.GREW else None
@@ -412,7 +412,7 @@ def last_failure(db: Database, run: int) -> Failure | None:
 
 
 def _show_block(db: Database, place: Place, block: int) -> BlockInfo:
-    row = find_block(db, block)
+    row = blocks.find(db, block)
     owner = lineage.heads(db, [row.owner]) if row.owner is not None else {}
     submitted = blocks.delta(db, block) if row.parent is None else None
     result = blocks.result_of(submitted, row.out_lo) if submitted is not None else None

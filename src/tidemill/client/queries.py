@@ -19,11 +19,10 @@ from tidemill.model.preview import preview
 from tidemill.model.protocol import Failure
 from tidemill.model.states import BlockState, RunState
 from tidemill.model.values import inputs_in
-from tidemill.provenance.find import find_block
 from tidemill.provenance.meaning import Specs
 from tidemill.provenance.ports import arguments
 from tidemill.server.addresses import Place, reachable
-from tidemill.stores.state import attempts, lineage, overview, runs, workers
+from tidemill.stores.state import attempts, blocks, lineage, overview, runs, workers
 from tidemill.stores.state.blocks import Block
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.overview import Listed
@@ -174,7 +173,7 @@ def status(db: Database, place: Place, url: str, *, block: int = 0, limit: int =
     """
     _check_limit(limit)
     if block:
-        row = find_block(db, block)
+        row = blocks.find(db, block)
         if row.parent is not None:
             raise UsageError(
                 f"block {block} is a part of block {row.root}", hint=f"ask for {row.root}, or show {block}"
@@ -350,7 +349,7 @@ def list_runs(
     if versions == []:
         raise UsageError(f"no task {task!r} has been run in this store", hint="tidemill status BLOCK names the tasks")
     if block:
-        find_block(db, block)
+        blocks.find(db, block)
     found = overview.listed(db, state=state, tasks=versions, block=block, name=name, after=after, limit=limit)
     return RunList(runs=_rows(db, specs, found), after=found[-1].id if len(found) == limit else 0)
 

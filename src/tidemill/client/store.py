@@ -23,6 +23,7 @@ from tidemill.provenance import find
 from tidemill.server import settling
 from tidemill.server.addresses import STORE, Place, place_of
 from tidemill.stores.objects import ObjectStore, open_objects
+from tidemill.stores.state import blocks as block_rows
 from tidemill.stores.state import place as places
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import open_database, shown
@@ -164,7 +165,7 @@ class Store(AbstractContextManager["Store"]):
         Raises:
             NotFoundError: there is no such workflow.
         """
-        return handle.Handle(self, block, find.find_block(self.db, block).name, following.count(None))
+        return handle.Handle(self, block, block_rows.find(self.db, block).name, following.count(None))
 
     def why(self, run: str | int) -> why.Why:
         """Why a run executed, did not, waits, or ended as it did."""
@@ -270,7 +271,7 @@ def read(store: Store, id: str | int, reader: Reader) -> Any:
     if what.kind == "datum":
         return reader.datum(what.number)
     block = what.number
-    state = find.find_block(store.db, block).state
+    state = block_rows.find(store.db, block).state
     if state in (BlockState.OPEN, BlockState.CLOSING):
         raise RunFailedError(f"block {block} has not ended", hint=f"tidemill resume {block}")
     if state == BlockState.CANCELLED:

@@ -6,7 +6,6 @@ What else people may ask of blocks and runs lives beside this module: `revive` (
 
 from tidemill.engine import hubs, spread, stand, submit
 from tidemill.engine.turn import Turn
-from tidemill.model.errors import NotFoundError
 from tidemill.model.events import Kind
 from tidemill.model.states import AttemptState, BlockState, DatumState, RunState
 from tidemill.stores.state import attempts, blocks, data, edges, gathers, leases, runs
@@ -24,9 +23,7 @@ def cancel_block(turn: Turn, block: int) -> None:
     Raises:
         NotFoundError: there is no such block.
     """
-    row = blocks.get(turn.db, block)
-    if row is None:
-        raise NotFoundError(f"there is no block {block}", hint="tidemill status lists the blocks")
+    row = blocks.find(turn.db, block)
     stop_block(turn, row, CANCELLING, None)
 
 

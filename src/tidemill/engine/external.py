@@ -146,9 +146,7 @@ def end_of(turn: Turn, block: int) -> int:
     Raises:
         NotFoundError: there is no such block.
     """
-    row = blocks.get(turn.db, block)
-    if row is None:
-        raise NotFoundError(f"there is no block {block}", hint="tidemill status lists the blocks")
+    row = blocks.find(turn.db, block)
     if row.out is not None:
         return row.out
     out = turn.engine.reserve("datum", 1)

@@ -2,7 +2,7 @@
 
 from tidemill.engine import reopen, reuse
 from tidemill.engine.turn import Turn
-from tidemill.model.errors import ConflictError, NotFoundError
+from tidemill.model.errors import ConflictError
 from tidemill.model.events import Kind
 from tidemill.model.states import BlockState
 from tidemill.stores.state import blocks, data, edges, runs
@@ -46,9 +46,7 @@ def delete_block(turn: Turn, block: int) -> int:
         NotFoundError: there is no such block.
     """
     reopen.prepare(turn)
-    row = blocks.get(turn.db, block)
-    if row is None:
-        raise NotFoundError(f"there is no block {block}", hint="tidemill status lists the blocks")
+    row = blocks.find(turn.db, block)
     if row.state in (BlockState.OPEN, BlockState.CLOSING):
         raise ConflictError(f"block {block} has not ended", hint=f"cancel it first: tidemill cancel {block}")
     tree = {b.id: b for b in blocks.subtree(turn.db, block)}

@@ -50,9 +50,7 @@ def rerun_block(turn: Turn, block: int) -> dict[int, int]:
         NotFoundError: there is no such block.
     """
     reopen.prepare(turn)
-    row = blocks.get(turn.db, supersedes.newest(turn.db, block, supersedes.BLOCK))
-    if row is None:
-        raise NotFoundError(f"there is no block {block}")
+    row = blocks.find(turn.db, supersedes.newest(turn.db, block, supersedes.BLOCK))
     reopen.refuse_closing(turn, {row.id})
     if row.open:
         raise ConflictError(f"block {row.id} has not ended", hint="cancel it first, or wait until it has")

@@ -50,8 +50,7 @@ def change_block(turn: Turn, block: int, *, priority: int | None = None, weight:
         UsageError: a negative weight.
     """
     reopen.prepare(turn)
-    if blocks.get(turn.db, block) is None:
-        raise NotFoundError(f"there is no block {block}", hint="tidemill status lists the blocks")
+    blocks.find(turn.db, block)
     tree = {b.id: b for b in blocks.subtree(turn.db, block)}
     changed = 0
     for low, n in sorted({blocks.span(turn.db, b) for b in tree.values()}):

@@ -3,7 +3,6 @@
 from tidemill.model.errors import NotFoundError
 from tidemill.model.ids import Id
 from tidemill.stores.state import blocks, runs
-from tidemill.stores.state.blocks import Block
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.runs import Run
 
@@ -24,18 +23,6 @@ def find_run(db: Database, what: Id) -> Run:
             f"there is no run {what.number} in block {what.block}",
             hint=f"it is in block {row.block}: {row.block}.{row.id}",
         )
-    return row
-
-
-def find_block(db: Database, number: int) -> Block:
-    """A block.
-
-    Raises:
-        NotFoundError: there is none of this number.
-    """
-    row = blocks.get(db, number)
-    if row is None:
-        raise NotFoundError(f"there is no block {number}", hint="tidemill status lists the blocks")
     return row
 
 

@@ -44,9 +44,7 @@ class Walk:
             return [find_run(self.db, what).id]
         if what.kind == "datum":
             return self._of_datum(what.number)
-        row = blocks.get(self.db, what.number)
-        if row is None:
-            raise NotFoundError(f"there is no block {what.number}", hint="tidemill status lists the blocks")
+        row = blocks.find(self.db, what.number)
         if row.owner is not None:
             return [row.owner]
         submitted = blocks.delta(self.db, what.number)

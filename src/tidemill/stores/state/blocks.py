@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tidemill.model.delta import decode_header
+from tidemill.model.errors import NotFoundError
 from tidemill.model.states import BlockState
 from tidemill.stores.state.database import Column, Database, Row, Statement, insert
 
@@ -193,6 +194,18 @@ def stop(db: Database, block: int, cause: int | None) -> bool:
 def get(db: Database, block: int) -> Block | None:
     row = db.one(_GET, block)
     return Block._make(row) if row else None
+
+
+def find(db: Database, block: int) -> Block:
+    """A block that must be there.
+
+    Raises:
+        NotFoundError: there is none of this number.
+    """
+    row = get(db, block)
+    if row is None:
+        raise NotFoundError(f"there is no block {block}", hint="tidemill status lists the blocks")
+    return row
 
 
 def get_many(db: Database, ids: list[int]) -> dict[int, Block]:
