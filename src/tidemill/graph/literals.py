@@ -10,7 +10,8 @@ from typing import Any, Protocol, cast
 from tidemill.model.digest import digest, hasher
 from tidemill.model.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from tidemill.model.file import File
-from tidemill.model.values import Ref, encode
+from tidemill.model.fileid import FileId
+from tidemill.model.values import Ref, encode, id_ref
 from tidemill.stores.objects import dirs
 from tidemill.stores.objects.files import hash_rest, open_regular
 from tidemill.stores.objects.interface import ObjectStore
@@ -166,7 +167,7 @@ class Writer:
         self.named: list[bytes] = []
 
     def _put(self, leaf: object) -> Ref:
-        ref = self.keeper.file(leaf)
+        ref = id_ref(leaf) if isinstance(leaf, FileId) else self.keeper.file(leaf)
         self.named.append(ref.digest)
         return ref
 

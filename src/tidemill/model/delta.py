@@ -36,12 +36,27 @@ class ClassSpec(msgspec.Struct, array_like=True, frozen=True):
     resources: Resources = Resources()
 
 
+class BlockFlag:
+    """Bits of a block's `flags`."""
+
+    CONTAINED = 1
+    """Its failures are nobody else's: it counts in its parent as if what ended badly in it had been left out."""
+
+
 class BlockSpec(msgspec.Struct, array_like=True, frozen=True):
-    """A block of this delta: its local number (1…; 0 is the delta's own block), its parent's and its name."""
+    """A block of this delta: its local number (1…; 0 is the delta's own block), its parent's and its name.
+
+    Attributes:
+        out: the local output number reserved for its end, -1 for none: that datum ends when the block does, complete
+            if it ended well.
+        flags: `BlockFlag` bits.
+    """
 
     number: int
     parent: int
     name: str
+    out: int = -1
+    flags: int = 0
 
 
 class Members(msgspec.Struct, array_like=True, frozen=True):

@@ -9,11 +9,16 @@ TidemillError
 ├── ConflictError         TM300  somebody else was first
 │   ├── FencedError       TM301  a write under a lease that is no longer current
 │   ├── StoreBusyError    TM302  another engine owns the store and cannot be reached
-│   └── ResumeError       TM303  an interrupted submission was resumed with another plan
+│   ├── ResumeError       TM303  an interrupted submission was resumed with another plan
+│   └── ChangedError      TM304  a name was moved by somebody else meanwhile
 ├── StoreError            TM400  the store cannot do it
 │   ├── NewerStoreError   TM401  written by a newer version of Tidemill
 │   ├── StoreFullError    TM402  disk full, over quota, read-only or not permitted
-│   └── IntegrityError    TM403  stored bytes do not have the digest they should have
+│   ├── IntegrityError    TM403  stored bytes do not have the digest they should have
+│   └── CacheError        TM410  the node cache cannot do it
+│       ├── CacheFullError       TM411  not enough can be evicted for what is asked
+│       ├── CacheReferenceError  TM412  a file that was given out has been removed by hand
+│       └── CacheSourceError     TM413  a file from elsewhere was given for one of the cache's own
 ├── RunError              TM500  a run ended without a result
 │   ├── RunFailedError    TM501  user code failed; carries the report
 │   └── RunCancelledError TM502
@@ -100,6 +105,12 @@ class ResumeError(ConflictError):
     code = "TM303"
 
 
+class ChangedError(ConflictError):
+    """A name was moved by somebody else after it was read; nothing was changed."""
+
+    code = "TM304"
+
+
 class StoreError(TidemillError):
     code = "TM400"
 
@@ -116,6 +127,28 @@ class StoreFullError(StoreError):
 
 class IntegrityError(StoreError):
     code = "TM403"
+
+
+class CacheError(StoreError):
+    code = "TM410"
+
+
+class CacheFullError(CacheError):
+    """Not enough can be evicted for what is asked: what is in the cache is in use, or jobs have reserved the disk."""
+
+    code = "TM411"
+
+
+class CacheReferenceError(CacheError):
+    """A file that the cache gave to a job has been removed or moved by hand."""
+
+    code = "TM412"
+
+
+class CacheSourceError(CacheError):
+    """A file that is not on this node, or not the job's own, was given to the cache."""
+
+    code = "TM413"
 
 
 class RunError(TidemillError):

@@ -91,6 +91,22 @@ class Stop(Struct, tag=5):
     """Finish the run that has started, send its outcome, drop the rest and exit."""
 
 
+class Told(Struct, tag=6):
+    """Reply to an `Ask`: its result, or a code, message and hint of the error that it is."""
+
+    number: int
+    result: object = None
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+class Over(Struct, tag=7):
+    """Services of which no user is left: (run, fence). They end by themselves and hand in their outcomes."""
+
+    runs: list[tuple[int, int]]
+
+
 # ---------------------------------------------------------------------------------------------- worker -> engine
 
 
@@ -111,6 +127,21 @@ class Out(Struct):
     digest: bytes
     size: int
     objects: list[bytes] = []
+
+
+class Written(Struct):
+    """A file that an attempt wrote to the store: its number in the attempt, and what a `FileId` says of it.
+
+    Attributes:
+        temporary: gone when the block that the run stands in has ended.
+    """
+
+    n: int
+    digest: bytes
+    size: int
+    mode: int
+    name: str
+    temporary: bool = False
 
 
 class Failure(Struct):
@@ -145,6 +176,10 @@ class Outcome(Struct):
         log: captured standard output and error, empty if nothing was printed.
         failure: set when the attempt failed.
         growth: encoded `Growth` when the run returned calls.
+        disk: peak bytes in its directories.
+        files: what it wrote to the store beside its results.
+        deleted: texts of the `FileId`s of files that shall be deleted, if it is accepted.
+        used: (digest, seconds since the epoch, path or "" where it was streamed) of what it read beside its inputs.
     """
 
     run: int
@@ -158,6 +193,10 @@ class Outcome(Struct):
     log: bytes = b""
     failure: Failure | None = None
     growth: bytes = b""
+    disk: int = 0
+    files: list[Written] = []
+    deleted: list[str] = []
+    used: list[tuple[bytes, float, str]] = []
 
 
 class Done(Struct, tag=12):
@@ -175,8 +214,39 @@ class Read(Struct, tag=13):
     count: int
 
 
-ToWorker = Setup | Work | Forget | Answer | Stop
-ToEngine = Hello | Done | Read
+class Note(Struct, tag=14):
+    """A message of a running task to its workflow, at once: a line (level as in `logging`) or a whole named stream."""
+
+    run: int
+    fence: int
+    t: float
+    level: int
+    stream: str
+    text: str
+
+
+class Ask(Struct, tag=15):
+    """A question or request of a running task, answered by `Told` with the same number. `args` are JSON-able or
+    bytes.
+    """
+
+    number: int
+    run: int
+    fence: int
+    name: str
+    args: dict[str, object]
+
+
+class Published(Struct, tag=16):
+    """The value of a running service's output, for those who wait for it: it is up."""
+
+    run: int
+    fence: int
+    out: Out
+
+
+ToWorker = Setup | Work | Forget | Answer | Stop | Told | Over
+ToEngine = Hello | Done | Read | Note | Ask | Published
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

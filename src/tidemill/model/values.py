@@ -14,7 +14,7 @@ is only one way to write it:
  no.  Python type         payload
 ====  ==================  =========================================================================================
    1  Input               [number, path]; a path has text, integers and arrays of three for slices
-   2  Ref, Path           [digest, size, kind, name, mode]
+   2  Ref, Path, FileId   [digest, size, kind, name, mode]
    3  File                as 2
    4  any other           a pickle, by cloudpickle where that of Python cannot: the only form whose bytes may
                           differ for equal values
@@ -80,6 +80,7 @@ from tidemill.model import extensions, foreign
 from tidemill.model.errors import ValueCodecError
 from tidemill.model.extensions import Code, Packer
 from tidemill.model.file import File
+from tidemill.model.fileid import FileId, Origin
 
 VERSION = 1
 """Version of the encoding, to be kept with what is derived from it."""
@@ -106,16 +107,27 @@ class Ref(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         digest: BLAKE3 of the content, 32 bytes; of a directory: of its encoded manifest.
         size: bytes.
-        kind: what the content is.
-        name: base name of a file.
+        kind: what the content is; "id" where it stands for a `FileId`, not for the file.
+        name: base name of a file; of an id, who wrote it before that, as in "12.1.3/reads.fastq".
         mode: permission bits of a file; only the executable bit is kept.
     """
 
     digest: bytes
     size: int
-    kind: Literal["value", "file", "dir"]
+    kind: Literal["value", "file", "dir", "id"]
     name: str = ""
     mode: int = 0o644
+
+
+def id_ref(value: FileId) -> Ref:
+    """What stands for an id in encoded values."""
+    return Ref(value.digest, value.size, "id", ".".join(map(str, value.origin)) + "/" + value.name, value.mode)
+
+
+def ref_id(ref: Ref) -> FileId:
+    """The inverse of `id_ref`."""
+    origin, _, name = ref.name.partition("/")
+    return FileId.of(Origin(*map(int, origin.split("."))), ref.digest, ref.size, name, executable=ref.mode == 0o755)
 
 
 Put = Callable[[object], Ref]
@@ -212,6 +224,8 @@ class _Writer:
             return Ext(Code.REF, _encode(value))
         if isinstance(value, (Path, File)):
             return self.leaf(value)
+        if isinstance(value, FileId):
+            return Ext(Code.REF, _encode(id_ref(value) if self.put is None else self.put(value)))
         packer = _packer(kind)
         packed = None if packer is None else packer(value, self.write)
         return _pickle(value) if packed is None else packed
@@ -280,7 +294,8 @@ def encode(value: object, put: Put | None = None) -> bytes:
 
     Args:
         value: anything in the table above.
-        put: stores the content of a `pathlib.Path` or `File` and answers its `Ref`.
+        put: stores the content of a `pathlib.Path` or `File` and answers its `Ref`; it is also told of each `FileId`,
+            whose `Ref` is `id_ref`.
 
     Raises:
         ValueCodecError: if a part has no encoding, contains itself, exceeds 4 GiB, or is a file and there is no `put`.
@@ -343,6 +358,8 @@ def _resolve_ref(code: int, payload: memoryview) -> object:
     get = _context.get
     if get is None:
         return found
+    if found.kind == "id":
+        return ref_id(found)
     value = get(found)
     return File(value, found) if code == Code.FILE and isinstance(value, (str, Path)) else value
 

@@ -11,7 +11,7 @@ from tidemill.testing.state_base import Opener, StateSuite, refused, rows, throw
 from tidemill.testing.state_child import Child
 from tidemill.testing.state_transactions import Undo, contents, write_everything
 
-COUNTERS = {"run", "datum", "block", "worker", "hub", "class", "memo", "shares"}
+COUNTERS = {"run", "datum", "block", "worker", "hub", "class", "memo", "shares", "message", "file"}
 PROCESSES, THREADS = 3, 5
 
 

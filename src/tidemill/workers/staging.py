@@ -14,8 +14,9 @@ from pathlib import Path
 
 from tidemill.model.errors import NotFoundError
 from tidemill.model.file import File
+from tidemill.model.fileid import FileId
 from tidemill.model.states import Reason
-from tidemill.model.values import Ref, decode
+from tidemill.model.values import Ref, decode, id_ref
 from tidemill.stores.objects.interface import ObjectStore
 from tidemill.stores.objects.transfer import fetch_url
 from tidemill.workers.failure import Fault, LostInput
@@ -165,6 +166,9 @@ class Scratch:
         Raises:
             Fault: BAD_OUTPUT if there is none.
         """
+        if isinstance(leaf, FileId):
+            self._stored[leaf.digest] = None
+            return id_ref(leaf)
         if not isinstance(leaf, (Path, File)):
             raise TypeError(f"not a file: {leaf!r}")
         if isinstance(leaf, File) and leaf.url:

@@ -8,7 +8,7 @@ attempts and events are appended. A run costs what its rows cost, so every colum
 from tidemill.model.errors import NewerStoreError
 from tidemill.stores.state.database import Database, Statement
 
-VERSION = 2
+VERSION = 3
 
 _V1 = """
 create table meta (name text primary key, value {int} not null) {norowid};
@@ -147,9 +147,51 @@ _NAMED = {
 }
 """A new name for the store, that no other has."""
 
+_V3_RESOURCES = """
+alter table class add column disk {int} not null default 0;
+alter table class add column walltime {real} not null default 0;
+alter table class add column accelerators text not null default '';
+alter table class add column preemptible {int} not null default 0;
+alter table class add column local {int} not null default 0;
+alter table attempt add column disk {int};
+"""
+"""What else runs of a class ask for: bytes of disk, seconds, accelerators in words, whether they may be moved off a
+machine, whether they stay with the engine. What an attempt had on its disk at most, in bytes."""
+
+_V3_FILES = """
+create table file (
+  run {int} not null, fence {int} not null, n {int} not null, digest {blob} not null, size {int} not null,
+  mode {int} not null, name text not null, temporary {int} not null, block {int} not null, state {int} not null,
+  primary key (run, fence, n)) {norowid};
+create index file_digest on file(digest);
+create index file_block on file(block) where temporary = 1 and state = 2;
+create index content_digest on content(digest);
+create table journal (digest {blob} primary key, t {real} not null) {norowid};
+create table used (run {int} not null, fence {int} not null, digest {blob} not null, t {real} not null,
+  place text not null, primary key (run, fence, digest)) {norowid};
+create table name (
+  scope {int} not null, name text not null, version {int} not null, digest {blob}, size {int} not null,
+  kind text not null, mode {int} not null, base text not null, run {int} not null, who text not null, t {real} not null,
+  primary key (scope, name, version)) {norowid};
+"""
+"""Files that attempts wrote to the store (state as of data), bytes that may be deleted once nothing else names them,
+what attempts read beside their inputs, and named files by version (without digest where the name was given up)."""
+
+_V3_MESSAGES = """
+create table message (
+  id {int} primary key, root {int} not null, run {int} not null, fence {int} not null, t {real} not null,
+  level {int} not null, stream text not null, text text not null) {strict};
+create index message_root on message(root, id);
+create table reader (name text not null, root {int} not null, seen {int} not null, primary key (name, root)) {norowid};
+create table setting (name text primary key, value text not null) {norowid};
+insert into meta(name, value) values ('message', 0), ('file', 0);
+"""
+"""What attempts told the workflow, up to where each reader has been told of it, and the store's own configuration."""
+
 MIGRATIONS: dict[int, dict[str, str]] = {
     1: {"sqlite": _V1 + _V1_SQLITE + _FIRST_ROWS, "postgres": _V1 + _V1_POSTGRES + _FIRST_ROWS},
     2: {dialect: _V2 + named for dialect, named in _NAMED.items()},
+    3: dict.fromkeys(("sqlite", "postgres"), _V3_RESOURCES + _V3_FILES + _V3_MESSAGES),
 }
 """Version -> script per dialect. A migration is never edited after its release."""
 
