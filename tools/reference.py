@@ -292,6 +292,13 @@ TABLES = {
     "link": "links between data that people assert",
     "told": "what was reported from outside, by idempotency key",
     "place": "what the store is called, and where its objects are",
+    "file": "files that attempts wrote to the store beside their results",
+    "journal": "bytes that may be deleted as soon as nothing else names them",
+    "used": "what attempts read from the store beside their inputs",
+    "name": "named files, version by version",
+    "message": "what attempts told their workflow: lines, and whole streams",
+    "reader": "up to which message somebody has been told",
+    "setting": "the store's own configuration",
     "supersede": "which datum took the place of another",
     "event": "what happened, one row for each transaction",
 }

@@ -7,7 +7,7 @@ of the content in hexadecimal; its size in bytes; `x` if it is executable, else 
 """
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from tidemill.model.errors import UsageError
 
@@ -47,8 +47,8 @@ class FileId(str):
     executable: bool
     name: str
 
-    def __new__(cls, text: object) -> "FileId":
-        if isinstance(text, FileId):
+    def __new__(cls, text: object) -> Self:
+        if isinstance(text, cls):
             return text
         found = _TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None:
@@ -62,7 +62,7 @@ class FileId(str):
         return made
 
     @classmethod
-    def of(cls, origin: Origin, digest: bytes, size: int, name: str, *, executable: bool = False) -> "FileId":
+    def of(cls, origin: Origin, digest: bytes, size: int, name: str, *, executable: bool = False) -> Self:
         """The id of a file, from its parts."""
         run, fence, n = origin
         return cls(f"file:{run}.{fence}.{n}:{digest.hex()}:{size}:{'x' if executable else '-'}:{name}")
@@ -72,5 +72,5 @@ class FileId(str):
         """Permission bits of a private copy."""
         return 0o755 if self.executable else 0o644
 
-    def __reduce__(self) -> tuple[type["FileId"], tuple[str]]:
-        return FileId, (str(self),)
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (str(self),)
