@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tidemill.graph import Task as Task
     from tidemill.graph import Workflow as Workflow
     from tidemill.graph import after as after
+    from tidemill.graph import block as block
     from tidemill.graph import command as command
     from tidemill.graph import gather as gather
     from tidemill.graph import options as options
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
     open = Store  # noqa: A001
 
 _GRAPH = [
-    "Call", "File", "Plan", "Task", "Workflow", "after", "command", "gather", "options", "product", "repeat", "sweep",
-    "task", "workflow", "zip",
+    "Call", "File", "Plan", "Task", "Workflow", "after", "block", "command", "gather", "options", "product", "repeat",
+    "sweep", "task", "workflow", "zip",
 ]  # fmt: skip
 _ERRORS = [
     "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError", "WiringError",

@@ -5,10 +5,12 @@ from tidemill.engine.turn import CANCELLED, DONE, FAILED, OPEN, REUSED, SKIPPED,
 from tidemill.model.digest import digest
 from tidemill.model.events import Kind
 from tidemill.model.states import BlockState, DatumState
+from tidemill.model.values import encode
 from tidemill.stores.state import blocks, data, runs
 from tidemill.stores.state.blocks import Counted
 
-_END = digest(b"tidemill:block-end")
+_DONE = encode(True)
+_END = digest(_DONE)
 
 
 def count(turn: Turn, changes: dict[int, list[int]]) -> None:
@@ -62,7 +64,7 @@ def end_datum(turn: Turn, block: int, out: int, state: BlockState) -> None:
     it.
     """
     if state is BlockState.COMPLETE:
-        data.add(turn.db, [out], [None], [0], [data.COMPLETE], [data.BLOCK], [0], [_END], [None])
+        data.add(turn.db, [out], [None], [0], [data.COMPLETE], [data.BLOCK], [len(_DONE)], [_END], [_DONE])
         turn.done.append(out)
         return
     end = DatumState.CANCELLED if state is BlockState.CANCELLED else DatumState.ERROR
@@ -84,11 +86,16 @@ def _root_cause(turn: Turn, block: int) -> int:
 
 
 def climb(turn: Turn, block: int, parent: int, sign: int) -> None:
-    """A child closed (+1) or reopened (-1): its counters join or leave its parent's."""
+    """A child closed (+1) or reopened (-1): its counters join or leave its parent's. What ended badly in a contained
+    child is left out.
+    """
     row = blocks.get(turn.db, block)
     assert row is not None
     turn.change(parent, OPEN, -sign)
-    totals = (DONE, row.done), (REUSED, row.reused), (FAILED, row.failed), (SKIPPED, row.skipped)
-    for what, n in (*totals, (CANCELLED, row.cancelled), (TOTAL, row.total)):
+    failed, skipped, total = row.failed, row.skipped, row.total
+    if row.flags & blocks.CONTAINED:
+        failed, skipped, total = 0, 0, total - failed - skipped
+    totals = (DONE, row.done), (REUSED, row.reused), (FAILED, failed), (SKIPPED, skipped)
+    for what, n in (*totals, (CANCELLED, row.cancelled), (TOTAL, total)):
         if n:
             turn.change(parent, what, sign * n)

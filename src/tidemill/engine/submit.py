@@ -11,7 +11,7 @@ from tidemill.engine import flags, gathers, newest, reuse, stand
 from tidemill.engine.keyindex import Source
 from tidemill.engine.turn import OPEN, TOTAL, Ready, Turn
 from tidemill.model import delta
-from tidemill.model.delta import Chunk, GatherSpec, Header, RunFlag
+from tidemill.model.delta import BlockFlag, BlockSpec, Chunk, GatherSpec, Header, RunFlag
 from tidemill.model.digest import SIZE
 from tidemill.model.errors import ResumeError
 from tidemill.model.events import Kind
@@ -327,14 +327,27 @@ class _Rows:
 
 def _add_blocks(turn: Turn, place: Layout, body: Chunk) -> None:
     rows = []
+    inner: dict[int, int] = {}
     for spec in body.blocks:
         parent = place.block_lo + spec.parent - 1 if spec.parent else place.block
         block = place.block_lo + spec.number - 1
         above = place.above
-        head = (block, parent, above.root, above.scope, above.hub, 0, 1, None, None, spec.name, None)
-        rows.append((*head, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, above.options, turn.now))
+        handed_down = _handed_down(turn, place, spec, inner)
+        bits = blocks.CONTAINED if spec.flags & BlockFlag.CONTAINED else handed_down
+        inner[spec.number] = 0 if spec.flags & BlockFlag.CONTAINED else handed_down
+        out = place.out_lo + spec.out if spec.out >= 0 else None
+        head = (block, parent, above.root, above.scope, above.hub, 0, 1, None, None, spec.name, out)
+        rows.append((*head, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, bits, turn.now))
         turn.change(parent, OPEN, 1)
     blocks.add(turn.db, *zip(*rows, strict=True))
+
+
+def _handed_down(turn: Turn, place: Layout, spec: BlockSpec, inner: dict[int, int]) -> int:
+    """The flags that a block gets from the one around it; `inner` knows those of the same chunk."""
+    if not spec.parent or not place.above.options:
+        return place.above.options
+    known = inner.get(spec.parent)
+    return turn.engine.facts(turn.db, place.block_lo + spec.parent - 1).options if known is None else known
 
 
 def _add_gathers(turn: Turn, place: Layout, body: Chunk) -> None:

@@ -9,7 +9,7 @@ running task. Nothing here opens a store or runs a task.
 from tidemill.graph.call import Call
 from tidemill.graph.command import command
 from tidemill.graph.plan import Plan, build
-from tidemill.graph.sweep import after, gather, options, product, repeat, sweep, zip  # noqa: A004
+from tidemill.graph.sweep import after, block, gather, options, product, repeat, sweep, zip  # noqa: A004
 from tidemill.graph.task import Task, task
 from tidemill.graph.workflow import Workflow, workflow
 from tidemill.model.file import File
@@ -21,6 +21,7 @@ __all__ = [
     "Task",
     "Workflow",
     "after",
+    "block",
     "build",
     "command",
     "gather",

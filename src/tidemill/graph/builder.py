@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill.graph import gathering, lower, ordering
+from tidemill.graph.blocks import Block, Nested
 from tidemill.graph.context import building
 from tidemill.graph.entry import Entry
 from tidemill.graph.future import Elements, Future, Group, Loose
@@ -47,14 +48,14 @@ class Builder(Recorder):
         site, self.problems.site = self.problems.site, ""
         outer, self.ambient = self.ambient, tuple(dict.fromkeys((*self.ambient, *call.axes)))
         if not root:
-            self._enter_block(workflow.name)
+            self.enter_block(workflow.name)
         args, kwargs = workflow.signature.spread(call.values)
         try:
             result = workflow.fn(*args, **kwargs)
         finally:
             self.problems.site, self.ambient = site, outer
             if not root:
-                self._leave_block()
+                self.leave_block()
         return gathering.along(self, workflow.name, result, call.axes) if call.axes else result
 
     def materialise(self, call: Loose) -> Any:
@@ -97,14 +98,23 @@ class Builder(Recorder):
 
     # ------------------------------------------------------------------------------------------- blocks, order, options
 
-    def _enter_block(self, name: str) -> None:
-        self.blocks.enter(name)
+    def enter_block(self, name: str, flags: int = 0) -> Block:
+        """What is called from now on belongs to a block, until `leave_block`."""
+        found = Block(self, self.blocks.enter(name, self.runs, flags))
         self._look()
+        return found
 
-    def _leave_block(self) -> None:
-        self.blocks.leave()
+    def leave_block(self) -> None:
+        self.blocks.leave(self.runs)
         self._columns.mark(self.blocks.current)
         self._look()
+
+    def end_of(self, block: Nested) -> int:
+        """The slot of a block's end."""
+        slot = self.blocks.end_of(block, self.runs)
+        self._columns.mark(self.blocks.current)
+        self._look()
+        return slot
 
     def after(self, target: Any, others: Sequence[object]) -> None:
         ordering.after(self, target, others)

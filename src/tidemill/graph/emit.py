@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from operator import invert
 from typing import Any
 
+from tidemill.graph.blocks import END
 from tidemill.graph.builder import Builder
 from tidemill.graph.columns import CHUNK, CallColumns, Piece
 from tidemill.graph.gathers import GATHER, reference
@@ -21,11 +22,16 @@ def header(graph: Builder, result: bytes, slots: Sequence[int]) -> Header:
         tasks=list(graph.specs),
         classes=list(graph.classes),
         runs=graph.runs,
-        outputs=graph.outputs + graph.gathers.count,
+        outputs=ends_from(graph) + len(graph.blocks.ended),
         blocks=len(graph.blocks.opened),
         result=result,
-        result_refs=[reference(slot, graph.outputs) for slot in slots],
+        result_refs=[reference(slot, graph.outputs, ends_from(graph)) for slot in slots],
     )
+
+
+def ends_from(graph: Builder) -> int:
+    """The number of the first output that is the end of a block."""
+    return graph.outputs + graph.gathers.count
 
 
 class Emission:
@@ -53,7 +59,7 @@ class Emission:
         self._widths = [entry.width for entry in graph.entries]
         self._lists = graph.gathers.specs(graph.outputs)
         self._list = next(self._lists, None)
-        self._blocks = iter(graph.blocks)
+        self._blocks = graph.blocks.specs(ends_from(graph))
         self._block = next(self._blocks, None)
         self._end = (0, 0)
 
@@ -68,7 +74,7 @@ class Emission:
             for _ in range(0, segment.size, CHUNK):
                 with self._passing():
                     yield from self._chunks(next(pieces))
-        while self._list is not None or self._objects:
+        while self._list is not None or self._objects or self._block is not None:
             yield self._without_runs(self._take(self._graph.runs, CHUNK))
 
     # ------------------------------------------------------------------------------------------------------------ one
@@ -102,9 +108,7 @@ class Emission:
             gathers=lists,
             objects=self._named(piece.objects),
         )
-        while self._block is not None and self._block[0] < high:
-            chunk.blocks.append(self._block[1])
-            self._block = next(self._blocks, None)
+        self._add_blocks(chunk, high)
         tasks = piece.tasks
         outputs = count * self._widths[tasks] if isinstance(tasks, int) else sum(self._widths[t] for t in tasks)
         self._end = (high, piece.first_output + outputs)
@@ -112,7 +116,15 @@ class Emission:
 
     def _without_runs(self, lists: list[GatherSpec]) -> Chunk:
         run, output = self._end
-        return Chunk(first=run, first_output=output, task=0, args=[], keys=b"", gathers=lists, objects=self._named([]))
+        chunk = Chunk(first=run, first_output=output, task=0, args=[], keys=b"", gathers=lists, objects=self._named([]))
+        self._add_blocks(chunk, run + 1)
+        return chunk
+
+    def _add_blocks(self, chunk: Chunk, high: int) -> None:
+        """The blocks that are opened before run number `high`."""
+        while self._block is not None and self._block[0] < high:
+            chunk.blocks.append(self._block[1])
+            self._block = next(self._blocks, None)
 
     def _named(self, objects: list[bytes]) -> list[bytes]:
         found = list(dict.fromkeys((*self._objects, *objects))) if self._objects else objects
@@ -187,10 +199,11 @@ class Emission:
 
     def _references(self, slots: Sequence[int]) -> list[int]:
         """References to slots: output `n` is `-1 - n`, which is what inverting its bits gives."""
-        if self._graph.gathers.count == 0:
+        graph = self._graph
+        if graph.gathers.count == 0 and not graph.blocks.ended:
             return list(map(invert, slots))
-        shift = self._graph.outputs - GATHER
-        return [~slot if slot < GATHER else ~(slot + shift) for slot in slots]
+        shift, far = graph.outputs - GATHER, ends_from(graph) - END
+        return [~slot if slot < GATHER else ~(slot + shift) if slot < END else ~(slot + far) for slot in slots]
 
 
 def encode_result(graph: Builder, template: Any) -> bytes:

@@ -85,6 +85,11 @@ class Owner(Protocol):
     def after(self, target: Any, others: Sequence[object]) -> None:
         """Let the runs behind `target` wait for `others`."""
 
+    def enter_block(self, name: str, flags: int = 0) -> Any:
+        """Every following run belongs to a block, until `leave_block`."""
+
+    def leave_block(self) -> None: ...
+
     def enter_after(self, others: Sequence[object]) -> None:
         """Let every following run wait for `others`, until `leave_after`."""
 

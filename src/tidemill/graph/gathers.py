@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tidemill.graph.blocks import END
 from tidemill.graph.future import Elements
 from tidemill.graph.index import Axis, Flat, compress, flatten, indices, stretches, total
 from tidemill.model.delta import GatherSpec, Members, local
@@ -13,9 +14,11 @@ LONG = 1024
 """Members from which on a list is long."""
 
 
-def reference(slot: int, outputs: int) -> int:
-    """What a slot is called in a delta whose runs have `outputs` outputs."""
-    return local(slot if slot < GATHER else outputs + slot - GATHER)
+def reference(slot: int, outputs: int, ends: int) -> int:
+    """What a slot is called in a delta whose runs have `outputs` outputs; ends of blocks are numbered from `ends`."""
+    if slot < GATHER:
+        return local(slot)
+    return local(outputs + slot - GATHER if slot < END else ends + slot - END)
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,13 @@ class Lists:
         count = sum(n for _, n, _ in self.pattern)
         return 0 if count > LONG and self.block == 0 else self.position
 
-    def specs(self, outputs: int) -> Iterator[GatherSpec]:
+    def specs(self, outputs: int, ends: int) -> Iterator[GatherSpec]:
         for low in range(0, self.size, 1024):
             high = min(low + 1024, self.size)
             for n, offset in zip(range(low, high), indices(self.kept, low, high, self.size), strict=True):
                 base = self.base + offset
                 members = tuple(
-                    Members(reference(base + first, outputs), count, step) for first, count, step in self.pattern
+                    Members(reference(base + first, outputs, ends), count, step) for first, count, step in self.pattern
                 )
                 yield GatherSpec(outputs + self.number + n, members, self.block)
 
@@ -97,5 +100,5 @@ class Gathers:
     def specs(self, outputs: int) -> Iterator[tuple[int, GatherSpec]]:
         """(position, list) in the order in which they can be handed on."""
         for lists in sorted(self._lists, key=lambda found: found.handed_on):
-            for spec in lists.specs(outputs):
+            for spec in lists.specs(outputs, outputs + self.count):
                 yield lists.handed_on, spec

@@ -5,7 +5,7 @@ from typing import Any
 
 from tidemill.graph import context, cycles, gathering
 from tidemill.graph.builder import Builder
-from tidemill.graph.emit import Emission, header
+from tidemill.graph.emit import Emission, ends_from, header
 from tidemill.graph.entry import Entry
 from tidemill.graph.future import Future, Group, Pending
 from tidemill.graph.gathers import reference
@@ -80,7 +80,7 @@ def grow(value: Any, growing: Growing, spec: TaskSpec) -> Growth | None:
     finally:
         growing.reset()
     graph.problems.check()
-    outputs = [reference(slot, graph.outputs) for slot in slots]
+    outputs = [reference(slot, graph.outputs, ends_from(graph)) for slot in slots]
     emission = Emission(graph, draw=encode(graph.draw) if graph.draw else b"")
     return Growth(header(graph, b"", []), list(emission.chunks()), outputs)
 

@@ -106,13 +106,17 @@ def stretches(flat: Flat, size: int) -> list[tuple[int, int, int]]:
     return [(first, mod, stride) for first in indices(outer, 0, size // mod, size // mod)]
 
 
+FAR = 1 << 59
+"""A step as long as this leads from one kind of slots to another."""
+
+
 def compress(slots: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Any sequence of indices as (first, count, step) with positive steps."""
+    """Any sequence of indices as (first, count, step) with positive steps, each within one kind of slots."""
     found: list[tuple[int, int, int]] = []
     i, n = 0, len(slots)
     while i < n:
         step = slots[i + 1] - slots[i] if i + 1 < n else 1
-        if step < 1:
+        if not 1 <= step < FAR:
             found.append((slots[i], 1, 1))
             i += 1
             continue

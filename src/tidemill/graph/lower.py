@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.graph import check
+from tidemill.graph.blocks import END
 from tidemill.graph.future import BROKEN, Elements, Future, Group, Loose, Pending
 from tidemill.graph.index import Axis
 from tidemill.graph.literals import SCALARS, item_of
@@ -91,6 +92,8 @@ class Arguments:
             elif leaf.owner_ is not None and leaf.owner_ is not self.graph:
                 name = f"{self.signature.name}(): {self.signature.ports[i].name!r}"
                 self._problem(f"{name} gets {leaf.what_()} from another workflow; call the task in this one instead")
+            elif type(leaf) is Future and leaf.slot_ >= END and (stands_in := self.graph.blocks.around(leaf.slot_)):
+                self._problem(f"{self.signature.name}() waits for the end of the block {stands_in}, in which it stands")
         self._pending.append(found)
         return self._files(i, value) if file else item_of(value)
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tidemill.graph.future import BROKEN, Elements, Group
+from tidemill.graph.blocks import END, Block
+from tidemill.graph.future import BROKEN, Elements, Future, Group
 from tidemill.graph.gathers import GATHER
 from tidemill.graph.index import flatten, indices, total
 from tidemill.graph.problems import place
@@ -35,7 +36,8 @@ def _targets(target: Any) -> list[Any]:
 
 
 def _others(graph: Any, others: Sequence[object]) -> list[Any]:
-    built = rewrite(list(others), graph.settled)
+    ends = [other.done if isinstance(other, Block) else other for other in others]
+    built = rewrite(ends, graph.settled)
     found: list[Any] = []
     for other in built:
         parts = _targets(other)
@@ -56,6 +58,9 @@ def _literal(graph: Any, leaf: Any) -> bool:
 
 
 def _wait(graph: Any, target: Any, other: Any) -> None:
+    if isinstance(other, Future) and other.slot_ >= END and (name := graph.blocks.around(other.slot_)):
+        graph.problem(f"{target.what_()} waits for the end of the block {name}, in which it stands")
+        return
     runs = target.runs_ if isinstance(target, Elements) else None
     first_run = target.run_ if runs is None else runs.first_run
     first_slot = target.slot_ if runs is None else runs.first_output
@@ -85,6 +90,8 @@ def _whole(other: Elements) -> Elements:
 
 def _is_before(graph: Any, other: Any, first_run: int, first_slot: int) -> bool:
     slot = other.base_ if isinstance(other, Elements) else other.slot_
+    if slot >= END:
+        return bool(graph.blocks.ended[slot - END].stop <= first_run)
     if slot >= GATHER:
         return bool(graph.gathers.position(slot) <= first_run)
     return bool(slot < first_slot)

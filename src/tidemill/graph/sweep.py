@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from tidemill.graph import context, lower
+from tidemill.graph.blocks import Block
 from tidemill.graph.call import Call
 from tidemill.graph.future import Elements, Group, Loose, Pending, Values
 from tidemill.graph.index import Axis, Term, total
 from tidemill.graph.literals import item_of
 from tidemill.graph.problems import problem
 from tidemill.graph.task import Task, checked_count
+from tidemill.model.delta import BlockFlag
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -264,6 +266,29 @@ def after(*others: Any) -> Iterator[None]:
         yield
     finally:
         graph.leave_after()
+
+
+@contextmanager
+def block(name: str = "block", *, contained: bool = False) -> Iterator[Block]:
+    """`with tm.block() as below:` the calls in the block, and all that they grow, finish as one.
+
+    `tm.after(below)` and `f(x).after(below)` wait for its end, however it grew; `below.done` is that as a future.
+
+    Args:
+        name: shown by `tidemill status` and in messages.
+        contained: what fails in the block does not make the workflow fail: only what needs its results ends without
+            one, unless its task has `on_error="run"`.
+    """
+    graph = context.current()
+    if graph is None:
+        raise problem("tm.block() works inside a workflow or task")
+    if type(name) is not str or not name:
+        raise problem(f"tm.block({name!r}): the name of a block is a text")
+    made = graph.enter_block(name, BlockFlag.CONTAINED if contained else 0)
+    try:
+        yield made
+    finally:
+        graph.leave_block()
 
 
 @contextmanager

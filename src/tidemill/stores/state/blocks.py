@@ -85,9 +85,10 @@ STOP_ON_FAILURE = 1
 DETACHED = 2
 CANCELLING = 4
 ABANDONED = 8
+CONTAINED = 16
 """Flags of a block: stop at the first failure (for all blocks below a root that asked for it); go on without the
 client that submitted it; being cancelled: running runs are stopped too; stopped before all of it was submitted, so that
-it is never complete."""
+it is never complete; what fails in it is nobody else's failure."""
 
 
 class Block(NamedTuple):
