@@ -13,7 +13,7 @@ from tidemill.graph.ports import Signature, positional
 from tidemill.graph.problems import place
 from tidemill.graph.task import Details, Task, common_parts, specification
 from tidemill.model.digest import digest
-from tidemill.model.errors import WiringError
+from tidemill.model.errors import UsageError, WiringError
 from tidemill.model.file import File
 from tidemill.model.spec import Command, Port, Python, TaskSpec
 
@@ -29,6 +29,8 @@ class CommandTask(Task[..., Any]):
     def __init__(
         self, shell: Command, inputs: Mapping[str, object], details: Details, axis: Axis | None = None
     ) -> None:
+        if details.policies.checkpoint:
+            raise UsageError(f"the command {details.name} grows nothing, so it cannot be a checkpoint; use retries")
         self.shell = shell
         self.inputs = dict(inputs)
         super().__init__(None, details, axis)  # type: ignore[arg-type]

@@ -50,6 +50,7 @@ class Policies:
     memory: int = 0
     cache: bool = True
     priority: int = 0
+    checkpoint: bool = False
     on_error: OnInput = OnInput.SKIP
     on_skipped: OnInput = OnInput.SKIP
     on_cancelled: OnInput = OnInput.SKIP
@@ -74,10 +75,12 @@ class Policies:
 
 _MEANING = {
     "cache": "True or False",
+    "checkpoint": "True or False",
     "cpus": "a number above 0 and below 1e9",
     "priority": "an integer between -1e9 and 1e9",
     "retries": "an integer, 0 or more",
 }
+_SWITCHES = {"cache", "checkpoint"}
 _MOST = {"priority": 1e9, "cpus": 1e9}
 _NAMES = tuple(f.name for f in fields(Policies))
 
@@ -87,12 +90,12 @@ def _checked(name: str, value: Any) -> Any:
         return memory(value)
     if name.startswith("on_"):
         return _on_input(name, value)
-    if name == "cache":
+    if name in _SWITCHES:
         wanted: tuple[type, ...] = (bool,)
     else:
         wanted = (int,) if name in {"retries", "priority"} else (int, float)
     negative = name != "priority" and isinstance(value, (int, float)) and value < 0
-    right = isinstance(value, wanted) and isinstance(value, bool) == (name == "cache")
+    right = isinstance(value, wanted) and isinstance(value, bool) == (name in _SWITCHES)
     if not right or negative or (name == "cpus" and value == 0) or not abs(value) <= _MOST.get(name, math.inf):
         raise UsageError(f"{name}={value!r} must be {_MEANING.get(name, 'a number, 0 or more')}")
     return float(value) if wanted == (int, float) else value

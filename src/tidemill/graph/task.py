@@ -21,6 +21,7 @@ from tidemill.graph.index import Axis
 from tidemill.graph.policies import Policies
 from tidemill.graph.ports import BindError, Signature, port, signature
 from tidemill.graph.problems import place
+from tidemill.graph.roles import CHECKPOINT, as_role
 from tidemill.model.digest import digest
 from tidemill.model.errors import UsageError, WiringError
 from tidemill.model.spec import Port, Python, TaskSpec
@@ -167,9 +168,14 @@ class Task(Generic[P, R_co]):
     def _specify(self) -> TaskSpec:
         outputs = self._outputs()
         parts = code_parts(self.fn) | common_parts(self.details.version, self.signature.ports, outputs)
-        return specification(
+        found = specification(
             self.details, self.signature.ports, outputs, parts, inspect.getdoc(self.fn) or "", python=self._python()
         )
+        policies = self.details.policies
+        if not policies.checkpoint:
+            return found
+        alone = found.python is not None and found.python.pickled
+        return as_role(found, CHECKPOINT, policies, found.digest, pickled(self, self.name) if alone else b"")
 
     def _outputs(self) -> tuple[Port, ...]:
         names = self.details.outputs or ("result",)
@@ -270,7 +276,7 @@ def locate(fn: Callable[..., Any], task: object, *, spread: bool = False) -> Pyt
     """
     found = importable(fn, task)
     if found is None:
-        found = Python(fn.__qualname__, pickled=_pickled(fn, fn.__qualname__), classes=_classes(fn))
+        found = Python(fn.__qualname__, pickled=pickled(fn, fn.__qualname__), classes=_classes(fn))
     return msgspec.structs.replace(found, spread=spread, cwd=_directory())
 
 
@@ -336,7 +342,12 @@ def attribute(start: Any, path: str) -> Any:
     return functools.reduce(getattr, path.split("."), start)
 
 
-def _pickled(fn: object, qualname: str) -> bytes:
+def pickled(fn: object, qualname: str) -> bytes:
+    """A pickle of a function, or of a task.
+
+    Raises:
+        UsageError: if it cannot be pickled.
+    """
     import cloudpickle
 
     try:
@@ -364,6 +375,7 @@ def task(
     cpus: float = 1.0,
     memory: int | str = 0,
     cache: bool = True,
+    checkpoint: bool = False,
     priority: int = 0,
     on_error: str = "skip",
     on_skipped: str = "skip",
@@ -381,6 +393,7 @@ def task(
     cpus: float = 1.0,
     memory: int | str = 0,
     cache: bool = True,
+    checkpoint: bool = False,
     priority: int = 0,
     on_error: str = "skip",
     on_skipped: str = "skip",
@@ -409,6 +422,8 @@ def task(
         cpus: processors that a run occupies; may be fractional.
         memory: memory that a run needs, in bytes or as text such as "2 GiB"; 0 if that is unknown.
         cache: whether results are reused.
+        checkpoint: whether the step is done again, with all that it grew, when any of that fails: `retries` times, and
+            each time as another draw, so that nothing of what failed is reused.
         priority: higher ones are started first.
         on_error, on_skipped, on_cancelled: what happens to this task when an input ended so: "fail", "skip", or "run"
             with None for that input.

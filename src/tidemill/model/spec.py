@@ -4,7 +4,7 @@ A `TaskSpec` is stored with its task row and sent to workers. Its `digest` is th
 that only changes how it is scheduled (resources, retries, priority) stays outside the digest.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -53,6 +53,9 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
         spread: the function returns several outputs (tuple or mapping), one per output port.
         root: directory from which `module` can be imported, where nothing on the worker's own path has it.
         cwd: where the workflow was started: its module or script may read files from there while it is imported.
+        role: what this task does for the task that is found there, see `tidemill.graph.checkpoints`; "" if it is that.
+        base: with a role, the digest of the task that is found there.
+        options: with a role, the policies of that task, as they were when it was called.
     """
 
     qualname: str
@@ -63,6 +66,9 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
     root: str = ""
     cwd: str = ""
     classes: tuple[bytes, ...] = ()
+    role: str = ""
+    base: bytes = b""
+    options: dict[str, Any] = {}
 
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):

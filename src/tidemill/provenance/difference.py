@@ -75,9 +75,9 @@ def own_changes(now: Meaning, then: Meaning) -> list[Change]:
     if now.run.args != then.run.args:
         found += _argument_changes(now, then)
         if now.replica != then.replica:
-            text = f"repetition: {then.replica} → {now.replica}"
+            text = f"repetition: {then.replica or 0} → {now.replica or 0}"
             found.append(
-                Change(kind="repetition", name="", text=text, before=str(then.replica), after=str(now.replica))
+                Change(kind="repetition", name="", text=text, before=then.replica or "0", after=now.replica or "0")
             )
     return found
 

@@ -47,7 +47,7 @@ class Meaning(NamedTuple):
     run: Run
     spec: TaskSpec
     arguments: dict[str, bytes]
-    replica: int
+    replica: str
     names: dict[int, str]
     inputs: dict[int, Link]
 
@@ -131,7 +131,7 @@ def components(meaning: Meaning, makers: Mapping[int, str]) -> list[Component]:
         maker = makers.get(number, "")
         found.append(Component("input", name, f"{value} from {maker}" if maker else value))
     if meaning.replica:
-        found.append(Component("repetition", "", str(meaning.replica)))
+        found.append(Component("repetition", "", meaning.replica))
     return found
 
 

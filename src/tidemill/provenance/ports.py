@@ -23,12 +23,20 @@ class Argument(NamedTuple):
     encoded: bytes
 
 
-def arguments(spec: TaskSpec, args: bytes) -> tuple[list[Argument], int]:
-    """The arguments by port, and the replica (0 unless the run is a repetition)."""
+def arguments(spec: TaskSpec, args: bytes) -> tuple[list[Argument], str]:
+    """The arguments by port, and the replica: "" for the first or only one, "3" for the fourth, "3 in 1" for the fourth
+    of what the second of another repetition grew.
+    """
     pieces = _pieces(args)
     found = [Argument(p.name, bytes(piece)) for p, piece in zip(spec.inputs, pieces, strict=False)]
     extra = pieces[len(spec.inputs) :]
-    return found, msgspec.msgpack.decode(extra[0], type=int) if extra else 0
+    numbers = [n for piece in extra for n in _numbers(piece)]
+    return found, " in ".join(map(str, numbers)) if any(numbers) else ""
+
+
+def _numbers(piece: msgspec.Raw) -> list[int]:
+    found: int | list[int] = msgspec.msgpack.decode(piece, type=int | list[int])
+    return found if isinstance(found, list) else [found]
 
 
 def input_names(spec: TaskSpec, args: bytes) -> dict[int, str]:

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tidemill.graph import context
+from tidemill.graph import checkpoints, context
 from tidemill.graph.origin import origin
+from tidemill.graph.task import Task
 from tidemill.model.spec import Python, TaskSpec, decode_spec
 from tidemill.model.states import Reason
 from tidemill.workers.failure import Fault, one_line, user_traceback
@@ -136,7 +137,9 @@ class Loader:
                 function, main = self._find(spec, python)
         if not _same(function, spec):
             raise _changed(function.spec, spec, python)
-        return Loaded(spec, caller(getattr(function, "fn", function), spec), main)
+        return Loaded(
+            spec, _role(function, spec) if python.role else caller(getattr(function, "fn", function), spec), main
+        )
 
     # ---------------------------------------------------------------------------------------------------------- finding
 
@@ -272,7 +275,12 @@ def _lookup(module: types.ModuleType, python: Python, spec: TaskSpec) -> Any:
 def _same(found: Any, spec: TaskSpec) -> bool:
     """Whether a task has the submitted digest. A function that is no task was pickled or cannot tell."""
     known = getattr(found, "spec", None)
-    return not isinstance(known, TaskSpec) or known.digest == spec.digest
+    return not isinstance(known, TaskSpec) or _meant(known) == _meant(spec)
+
+
+def _meant(spec: TaskSpec) -> bytes:
+    """The digest of the user's task, also of what stands in for it."""
+    return spec.python.base or spec.digest if spec.python is not None else spec.digest
 
 
 def _changed(found: TaskSpec, spec: TaskSpec, python: Python) -> Fault:
@@ -322,6 +330,12 @@ def _builtin(name: str) -> Call:
     if name != "assemble":
         raise Fault(Reason.BAD_INPUT, f"this version of Tidemill has no built-in task {name!r}")
     return operator.itemgetter(0)
+
+
+def _role(task: Task[..., Any], spec: TaskSpec) -> Call:
+    """What plays a role for a task."""
+    count = len(spec.inputs)
+    return lambda args: checkpoints.play(task, spec, args[:count])
 
 
 def caller(function: Callable[..., Any], spec: TaskSpec) -> Call:
