@@ -293,6 +293,7 @@ TABLES = {
     "told": "what was reported from outside, by idempotency key",
     "place": "what the store is called, and where its objects are",
     "file": "files that attempts wrote to the store beside their results",
+    "serves": "blocks at whose end a service ends",
     "journal": "bytes that may be deleted as soon as nothing else names them",
     "used": "what attempts read from the store beside their inputs",
     "name": "named files, version by version",

@@ -10,7 +10,6 @@ from tidemill.engine.turn import Ready, Turn
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
 from tidemill.model.protocol import Claimed, Input
-from tidemill.model.states import DatumState
 from tidemill.stores.state import classes, data, edges, leases, runs, workers
 from tidemill.stores.state.classes import Class
 from tidemill.stores.state.data import InputRow
@@ -206,7 +205,7 @@ def _messages(rows: list[InputRow], sources: Sources, width: int) -> list[Input]
 
 
 def _message(row: InputRow, sources: Sources) -> Input:
-    if row.state != DatumState.COMPLETE:
+    if row.state not in (data.COMPLETE, data.PUBLISHED):
         return Input(None, b"")
     assert row.digest is not None
     if row.kind == data.GATHER:

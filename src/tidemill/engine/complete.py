@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import msgspec
 
-from tidemill.engine import flags, grow, retry
+from tidemill.engine import flags, grow, retry, serve
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import DONE, Turn
 from tidemill.model.delta import RunFlag
@@ -145,6 +145,8 @@ def _count(turn: Turn, good: list[Taken]) -> None:
 
 
 def _write_outputs(turn: Turn, good: list[Taken]) -> None:
+    if any(lease.flags & RunFlag.SERVICE for _, lease in good):
+        good = _settle_services(turn, good)
     if not good:
         return
     if all(len(o.outs) == 1 for o, _ in good):
@@ -168,6 +170,14 @@ def _write_outputs(turn: Turn, good: list[Taken]) -> None:
     turn.done += found
     if turn.engine.follows or turn.engine.lifetimes or turn.engine.index.leading:
         turn.ended += [o.run for o, _ in good]
+
+
+def _settle_services(turn: Turn, good: list[Taken]) -> list[Taken]:
+    """Services have ended: what they had published is complete. The rest, to be written."""
+    found = [lease.out for _, lease in good if lease.flags & RunFlag.SERVICE]
+    settled = set(serve.completed(turn, found))
+    turn.ended += [o.run for o, lease in good if lease.out in settled]
+    return [(o, lease) for o, lease in good if lease.out not in settled]
 
 
 def _second_results(turn: Turn, good: list[Taken]) -> set[int]:

@@ -4,14 +4,13 @@ What else people may ask of blocks and runs lives beside this module: `revive` (
 `shares` (priorities and weights), `remove` (invalidate and delete), `expire`, `external`.
 """
 
-from tidemill.engine import hubs, spread, stand, submit
+from tidemill.engine import hubs, serve, spread, stand, submit
 from tidemill.engine.turn import Turn
-from tidemill.model.events import Kind
-from tidemill.model.states import AttemptState, BlockState, DatumState, RunState
-from tidemill.stores.state import attempts, blocks, data, edges, gathers, leases, runs
+from tidemill.engine.void import void
+from tidemill.model.states import BlockState, DatumState, RunState
+from tidemill.stores.state import blocks, data, edges, gathers, leases, runs
 from tidemill.stores.state.blocks import CANCELLING, Block
 from tidemill.stores.state.database import Database
-from tidemill.stores.state.runs import Run
 
 SLICE = 1000
 _UNFINISHED = (BlockState.OPEN, BlockState.CLOSING)
@@ -122,26 +121,6 @@ def cancel_runs(turn: Turn, ids: list[int], cause: int, *, running: bool) -> int
         return 0
     stand.drop(turn, [r for r in chosen if r.pending <= 0 and r.id not in held])
     ending = void(turn, chosen, held)
+    serve.unpublish(turn, ending)
     spread.finish(turn, [(r, RunState.CANCELLED, cause) for r in ending])
     return len(ending)
-
-
-def void(turn: Turn, rows: list[Run], held: dict[int, tuple[int, int]]) -> list[Run]:
-    """Take back the leases (run -> fence, worker) of these runs and have their workers stop; the rows as they are
-    now.
-    """
-    voided = [(r.id, *held[r.id]) for r in rows if r.id in held]
-    if not voided:
-        return rows
-    ids, fences, workers = (list(c) for c in zip(*voided, strict=True))
-    n = len(ids)
-    since = {run: t for run, _, _, t in leases.of_runs(turn.db, ids)}
-    leases.give_back(turn.db, ids, fences)
-    runs.bump(turn.db, ids, fences, [0] * n, [0] * n)
-    state = [int(AttemptState.CANCELLED)] * n
-    attempts.add(turn.db, ids, fences, workers, state, [since[i] for i in ids], [turn.now] * n, [None] * n, [None] * n)
-    turn.stopped += [(r, w) for r, _, w in voided]
-    turn.event(Kind.RELEASED, ids)
-    for run in ids:
-        turn.engine.flight.pop(run, None)
-    return [r._replace(attempt=held[r.id][0]) if r.id in held else r for r in rows]

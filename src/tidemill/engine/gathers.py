@@ -12,7 +12,7 @@ from tidemill.stores.state import data, gathers, supersedes
 from tidemill.stores.state.database import Row
 from tidemill.stores.state.gathers import STRETCH, Gather, Stretch
 
-_ENDED = {int(s) for s in DatumState if s not in (DatumState.PENDING, DatumState.WRITING)}
+_ENDED = {int(s) for s in DatumState if s not in (DatumState.PENDING, DatumState.WRITING, DatumState.PUBLISHED)}
 _HAD_VALUE = data.GONE | {data.COMPLETE}
 _MISSING = bytes(32)
 pack = msgspec.msgpack.Encoder().encode

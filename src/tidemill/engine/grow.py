@@ -101,7 +101,7 @@ def promise_ended(turn: Turn, targets: list[int]) -> None:
     """Settle promises whose targets had ended before they were made."""
     aside = turn.untold(targets)
     for target, row in data.get(turn.db, targets, values=False).items():
-        if target in aside or row.state == DatumState.WRITING:
+        if target in aside or row.state in (DatumState.WRITING, DatumState.PUBLISHED):
             continue
         if row.state == data.COMPLETE or row.state in data.GONE:
             turn.promised.append(target)

@@ -1,6 +1,6 @@
 """Holding runs back, and letting them go on."""
 
-from tidemill.engine import forget, reopen, reuse, stand
+from tidemill.engine import reopen, reuse, stand, wait
 from tidemill.engine.turn import Turn
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
@@ -43,5 +43,5 @@ def unhold(turn: Turn, ids: list[int]) -> list[int]:
 def _ends(turn: Turn, waiting: list[int]) -> list[tuple[int, int, int, int]]:
     """(datum, run, port, state) of inputs that end these runs."""
     rows = runs.get(turn.db, waiting)
-    _, hear = forget.count_pending(turn, list(rows.values()))
+    _, hear = wait.count_pending(turn, list(rows.values()))
     return hear

@@ -4,7 +4,7 @@ from tidemill.model.states import DatumState
 from tidemill.stores.state import data, supersedes
 from tidemill.stores.state.database import Database
 
-_KEPT = (data.COMPLETE, int(DatumState.WRITING))
+_KEPT = (data.COMPLETE, data.PUBLISHED, int(DatumState.WRITING))
 
 
 def stand_ins(db: Database, states: dict[int, int]) -> dict[int, int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tidemill.engine import close, control, hubs
-from tidemill.engine.turn import CANCELLED, DONE, FAILED, OPEN, REUSED, SKIPPED, TOTAL, Turn
+from tidemill.engine.turn import OPEN, Turn
 from tidemill.model.errors import ConflictError
 from tidemill.model.events import Kind
 from tidemill.model.states import ENDED_DATA, BlockState
@@ -12,7 +12,6 @@ from tidemill.stores.state import blocks, data
 from tidemill.stores.state.blocks import CANCELLING, Block
 
 _ENDED = (BlockState.COMPLETE, BlockState.ERROR, BlockState.CANCELLED)
-_COUNTERS = ((DONE, "done"), (REUSED, "reused"), (FAILED, "failed"), (SKIPPED, "skipped"), (CANCELLED, "cancelled"))
 
 
 class Reopened(NamedTuple):
@@ -102,10 +101,8 @@ def reopen(turn: Turn, ids: set[int]) -> Reopened:
 
 def _leave_parent(turn: Turn, row: Block, parent: int) -> None:
     turn.change(parent, OPEN, +1)
-    for what, name in (*_COUNTERS, (TOTAL, "total")):
-        n = getattr(row, name)
-        if n:
-            turn.change(parent, what, -n)
+    for what, n in close.counted(row):
+        turn.change(parent, what, -n)
 
 
 def _sort_out(turn: Turn, row: Block, reopened: Reopened) -> None:

@@ -4,7 +4,7 @@ it.
 
 import msgspec
 
-from tidemill.engine import cone, flags, forget, grow, reopen, supersede
+from tidemill.engine import cone, flags, forget, grow, reopen, serve, supersede
 from tidemill.engine.grow import Whose
 from tidemill.engine.turn import OPEN, Turn
 from tidemill.model import delta
@@ -36,6 +36,9 @@ def rerun(turn: Turn, ids: list[int]) -> dict[int, int]:
             raise ConflictError(f"run {i} was deleted")
         if rows[i].flags & flags.SUPERSEDED:
             raise ConflictError(f"run {i} was superseded, with the run that grew it", hint="rerun that one")
+    services = serve.needed(turn, list(rows.values()))
+    if any(i not in rows for i in services):
+        return rerun(turn, sorted({*newest, *services}))
     reopen.refuse_closing(turn, {r.block for r in rows.values()})
     found = cone.find(turn, list(rows.values()), [], {}, forced=set(newest))
     return supersede.supersede(turn, found)
@@ -57,6 +60,9 @@ def rerun_block(turn: Turn, block: int) -> dict[int, int]:
     _refuse_superseded(turn, row)
     recorded = blocks.delta(turn.db, row.id)
     mine = [r for r in cone.inside(turn, row.id) if r.state != RunState.DELETED]
+    services = [i for i in serve.needed(turn, mine) if i not in {r.id for r in mine}]
+    if services:
+        return rerun(turn, services)
     if row.owner is not None and recorded is not None and recorded.body is not None:
         return _grow_again(turn, row, bytes(recorded.body), mine)
     found = cone.find(turn, mine, [], {}, forced={r.id for r in mine})

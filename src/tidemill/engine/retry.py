@@ -2,7 +2,7 @@
 run.
 """
 
-from tidemill.engine import cone, lost, spread, stand
+from tidemill.engine import cone, lost, serve, spread, stand
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import Failed, Ready, Turn
 from tidemill.model import protocol
@@ -32,12 +32,13 @@ def failed(turn: Turn, bad: list[tuple[Outcome, Leased]]) -> None:
         requeue(turn, sorted(hollow))
         kept = [(taken, f) for taken, f in zip(bad, failures, strict=True) if taken[0].run not in hollow]
         bad, failures = [taken for taken, _ in kept], [f for _, f in kept]
+    idle = _unpublish(turn, bad)
     again: list[tuple[Outcome, Leased]] = []
     stopping = _stopping(turn, [lease.block for _, lease in bad])
     over: set[int] = set()
     for (o, lease), f in zip(bad, failures, strict=True):
         spec = turn.engine.spec(turn.db, lease.task)
-        if lease.tries < spec.retries and f.reason not in _FINAL and lease.block not in stopping:
+        if lease.tries < spec.retries and f.reason not in _FINAL and lease.block not in stopping and o.run not in idle:
             again.append((o, lease))
         else:
             over.add(o.run)
@@ -50,6 +51,14 @@ def failed(turn: Turn, bad: list[tuple[Outcome, Leased]]) -> None:
         turn.failures += [Failed(o.run, lease.block, lease.task, f) for o, lease, f in ended if o.failure]
         found = runs.get(turn.db, sorted(over))
         spread.finish(turn, [(found[r], RunState.ERROR, 0) for r in sorted(over)])
+
+
+def _unpublish(turn: Turn, bad: list[tuple[Outcome, Leased]]) -> set[int]:
+    """What services published that failed holds no more. Those of them that nobody needs any more."""
+    found = [o.run for o, lease in bad if lease.flags & RunFlag.SERVICE]
+    rows = list(runs.get(turn.db, found).values()) if found else []
+    serve.unpublish(turn, rows)
+    return {r.id for r in serve.unneeded(turn, rows)}
 
 
 def _failure(o: Outcome, lease: Leased) -> Failure:
@@ -110,6 +119,11 @@ def requeue(turn: Turn, ids: list[int]) -> None:
     if cancelled:
         spread.finish(turn, [(r, RunState.CANCELLED, stopping[r.block]) for r in cancelled])
     ready = [r for r in rows.values() if r.state == runs.LIVE and r.pending <= 0 and r.block not in stopping]
+    if any(r.flags & RunFlag.SERVICE for r in ready):
+        serve.unpublish(turn, ready)
+        idle = serve.unneeded(turn, ready)
+        spread.finish(turn, [(r, RunState.SKIPPED, 0) for r in idle])
+        ready = [r for r in ready if r not in idle]
     outside = [r for r in ready if r.flags & RunFlag.EXTERNAL]
     turn.fresh += [Ready(r.id, bytes(r.key), r.cls, r.flags, r.task, False) for r in outside]
     stand.queue(turn, [(r.id, r.cls, r.flags) for r in ready if not r.flags & RunFlag.EXTERNAL])
@@ -151,6 +165,9 @@ def lose(turn: Turn, run: int, fence: int, worker: int, t0: float, failure: Fail
         attempts.log(turn.db, [(run, fence, log)])
     runs.bump(turn.db, [run], [fence], [0], [1])
     turn.event(Kind.LOST, [run], actor=worker)
+    if serve.outlived(turn, row, fence):
+        return
+    serve.unpublish(turn, [row])
     if row.losses + 1 > MAX_LOSSES:
         turn.failures.append(Failed(run, row.block, row.task, failure))
         spread.finish(turn, [(row._replace(attempt=fence), RunState.ERROR, 0)])

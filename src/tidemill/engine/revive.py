@@ -3,7 +3,7 @@
 What had already consumed the failure is superseded together with what followed from it.
 """
 
-from tidemill.engine import flags, forget, reopen, stand, supersede
+from tidemill.engine import flags, forget, reopen, rerun, serve, stand, supersede, wait
 from tidemill.engine.turn import CANCELLED, FAILED, OPEN, SKIPPED, Turn
 from tidemill.model.errors import NotFoundError
 from tidemill.model.events import Kind
@@ -20,7 +20,8 @@ COUNTER = {RunState.ERROR: FAILED, RunState.SKIPPED: SKIPPED, RunState.CANCELLED
 
 def retry(turn: Turn, ids: list[int]) -> list[int]:
     """ERROR or CANCELLED -> live again, tries forgotten; the runs that are. A run that ended because of another one,
-    and one that was superseded, stand for that other one. Runs in other states are left as they are.
+    and one that was superseded, stand for that other one. Runs in other states are left as they are. Where a run used
+    a service that has ended, that and all its users run again.
 
     Raises:
         ConflictError: a block around them is being stopped.
@@ -31,6 +32,12 @@ def retry(turn: Turn, ids: list[int]) -> list[int]:
     if not chosen:
         return []
     reopen.refuse_closing(turn, {r.block for r in chosen})
+    services = serve.needed(turn, chosen)
+    if services:
+        renewed = rerun.rerun(turn, services)
+        chosen = [r for r in runs.get(turn.db, [r.id for r in chosen]).values() if not r.flags & flags.SUPERSEDED]
+        if not chosen:
+            return sorted(renewed)
     outdated = forget.Outdated()
     forget.enqueue(turn, chosen, outdated)
     supersede.renew(turn, outdated)
@@ -100,7 +107,7 @@ def arm(turn: Turn) -> None:
         what = COUNTER[RunState(r.state)]
         turn.change(r.block, what, -1)
         turn.note_progress(what, [(r.block, r.task)], -1)
-    waits, hear = forget.count_pending(turn, rows)
+    waits, hear = wait.count_pending(turn, rows)
     bits = {r.id: r.flags & ~flags.STARTED if waits[r.id] > 0 else r.flags for r in rows}
     changed = runs.rearm(turn.db, [r.id for r in rows], [waits[r.id] for r in rows], [bits[r.id] for r in rows])
     assert changed == len(rows), "a run was revived that had not ended without a result"

@@ -16,7 +16,7 @@ from tidemill.model.digest import SIZE
 from tidemill.model.errors import ResumeError
 from tidemill.model.events import Kind
 from tidemill.model.states import BlockState, DatumState
-from tidemill.stores.state import blocks, data, edges, runs
+from tidemill.stores.state import blocks, data, edges, runs, serves
 from tidemill.stores.state import gathers as gather_rows
 from tidemill.stores.state.gathers import STRETCH
 
@@ -263,7 +263,7 @@ class _Rows:
             state = states.get(datum)
             if state is None or datum in aside:
                 continue
-            if state == DatumState.COMPLETE or state in data.GONE:
+            if state in (data.COMPLETE, data.PUBLISHED) or state in data.GONE:
                 self.pending[run] -= 1  # a digest is enough to look for a result; a value is made again if need be
             elif state != DatumState.WRITING:
                 self.turn.hear.append((datum, self.low + run, port, state))
@@ -335,6 +335,9 @@ def _add_blocks(turn: Turn, place: Layout, body: Chunk) -> None:
         handed_down = _handed_down(turn, place, spec, inner)
         bits = blocks.CONTAINED if spec.flags & BlockFlag.CONTAINED else handed_down
         inner[spec.number] = 0 if spec.flags & BlockFlag.CONTAINED else handed_down
+        if spec.served >= 0:
+            bits |= blocks.SERVED
+            serves.add(turn.db, [block], [place.run_lo + spec.served])
         out = place.out_lo + spec.out if spec.out >= 0 else None
         head = (block, parent, above.root, above.scope, above.hub, 0, 1, None, None, spec.name, out)
         rows.append((*head, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, bits, turn.now))

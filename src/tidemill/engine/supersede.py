@@ -8,19 +8,20 @@ executes.
 from typing import NamedTuple
 
 from tidemill.engine import cone as cones
-from tidemill.engine import control, flags, forget, gathers, hubs, keys, reopen, spread, stand, submit
+from tidemill.engine import flags, forget, gathers, hubs, keys, reopen, spread, stand, submit
 from tidemill.engine.cone import Cone
 from tidemill.engine.submit import Layout
 from tidemill.engine.turn import CANCELLED, FAILED, OPEN, SKIPPED, Turn
+from tidemill.engine.void import void
 from tidemill.model.delta import Chunk, GatherSpec, Members, RunFlag
 from tidemill.model.events import Kind
 from tidemill.model.states import BlockState, DatumState, RunState
-from tidemill.stores.state import blocks, classes, data, edges, leases, memo, queues, runs, supersedes
+from tidemill.stores.state import blocks, classes, data, edges, leases, memo, queues, runs, serves, supersedes
 from tidemill.stores.state import gathers as gather_rows
 from tidemill.stores.state.runs import Run
 
 CHUNK = 1000
-_HANDED_ON = RunFlag.NO_CACHE | RunFlag.EXTERNAL | RunFlag.PARTIAL | flags.SEVERAL_HUBS
+_HANDED_ON = RunFlag.NO_CACHE | RunFlag.SERVICE | RunFlag.EXTERNAL | RunFlag.PARTIAL | flags.SEVERAL_HUBS
 _COUNTER: dict[int, int] = {RunState.ERROR: FAILED, RunState.SKIPPED: SKIPPED, RunState.CANCELLED: CANCELLED}
 _COUNTER_OF: dict[int, int] = {
     DatumState.ERROR: FAILED, DatumState.SKIPPED: SKIPPED, DatumState.CANCELLED: CANCELLED,
@@ -44,6 +45,9 @@ def supersede(turn: Turn, cone: Cone, *, data_map: dict[int, int] | None = None)
     retire(turn, cone, numbers.runs)
     _insert(turn, cone, places, numbers)
     supersedes.add(turn.db, list(numbers.runs), list(numbers.runs.values()), supersedes.RUN)
+    services = [i for i, r in cone.runs.items() if r.flags & RunFlag.SERVICE]
+    if services:
+        serves.move(turn.db, services, [numbers.runs[i] for i in services])
     supersedes.add(turn.db, list(numbers.data), list(numbers.data.values()))
     for block in homes:
         turn.change(block, OPEN, 0)
@@ -190,7 +194,7 @@ def _end(turn: Turn, live: list[Run]) -> None:
     held = leases.current(turn.db, ids)
     stand.drop(turn, [r for r in live if r.pending <= 0 and r.id not in held])
     turn.fresh = [r for r in turn.fresh if r.id not in wanted]
-    now = control.void(turn, live, held)
+    now = void(turn, live, held)
     n = len(ids)
     runs.end(turn.db, ids, [int(RunState.CANCELLED)] * n, [r.attempt for r in now], ids)
     for kind in (queues.BACKOFF, queues.RESTORE):

@@ -82,6 +82,7 @@ class Turn:
         closed: blocks that closed in this turn.
         stopped: (run, worker) of leases voided while the worker may be executing them.
         failures: runs that ended with an error, for messages.
+        over: (run, fence, worker) of services that run and of which no user is left.
         shared: other engines' turns may run at the same time.
         progress: (block, task, what) -> number of runs, for displays.
     """
@@ -108,6 +109,7 @@ class Turn:
         self.closed: list[Closed] = []
         self.stopped: list[tuple[int, int]] = []
         self.failures: list[Failed] = []
+        self.over: list[tuple[int, int, int]] = []
         self.progress: dict[tuple[int, int, int], int] = {}
         self.events: list[Event] = []
         self.size = 0

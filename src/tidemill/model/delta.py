@@ -24,6 +24,8 @@ class RunFlag:
 
     NO_CACHE = 1
     EXTERNAL = 2
+    SERVICE = 8
+    """Goes on while others use what it published."""
     PARTIAL = 4
     """Needs only the first `pending` of its inputs (n of m)."""
 
@@ -50,6 +52,7 @@ class BlockSpec(msgspec.Struct, array_like=True, frozen=True):
         out: the local output number reserved for its end, -1 for none: that datum ends when the block does, complete
             if it ended well.
         flags: `BlockFlag` bits.
+        served: the local number of the run, a service, that ends when the block does; -1 for none.
     """
 
     number: int
@@ -57,6 +60,7 @@ class BlockSpec(msgspec.Struct, array_like=True, frozen=True):
     name: str
     out: int = -1
     flags: int = 0
+    served: int = -1
 
 
 class Members(msgspec.Struct, array_like=True, frozen=True):

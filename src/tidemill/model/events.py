@@ -41,6 +41,7 @@ class Kind(IntEnum):
     TOLD = 28  # runs or data completed from outside; note: idempotency key
     INVALIDATED = 29  # runs
     DELETED = 30  # runs
+    PUBLISHED = 31  # runs; actor: worker
 
 
 class Event(msgspec.Struct, array_like=True, omit_defaults=True):

@@ -34,6 +34,8 @@ class DatumState(IntEnum):
     SKIPPED = 6
     CANCELLED = 7
     LOST = 8
+    PUBLISHED = 9
+    """There is a value, for as long as the attempt lives that published it: a service is up."""
 
 
 class BlockState(IntEnum):
@@ -83,6 +85,7 @@ class Reason(IntEnum):
     SUPERSEDED = 16
     BY_HAND = 17
     LOST_INPUT = 18
+    NO_ROOM = 19
 
 
 class RunView(StrEnum):
@@ -142,6 +145,11 @@ D = DatumState
 DATUM: Mapping[tuple[DatumState, str], DatumState] = {
     (D.PENDING, "open"): D.WRITING,
     (D.PENDING, "complete"): D.COMPLETE,
+    (D.PENDING, "publish"): D.PUBLISHED,
+    (D.PUBLISHED, "complete"): D.COMPLETE,
+    (D.PUBLISHED, "fail"): D.ERROR,
+    (D.PUBLISHED, "cancel"): D.CANCELLED,
+    (D.PUBLISHED, "reset"): D.PENDING,
     (D.WRITING, "complete"): D.COMPLETE,
     (D.PENDING, "fail"): D.ERROR,
     (D.WRITING, "fail"): D.ERROR,

@@ -148,7 +148,7 @@ class _Store:
                 found = self.data.get(out)
                 ended = None if found is None else DatumState(found[2])
                 if state in (RunState.LIVE, RunState.HELD):
-                    if ended is not None:
+                    if ended is not None and not (ended is DatumState.PUBLISHED and run in self.leases):
                         yield f"run {run} has not ended, but its output {out} is {ended.name}"
                 elif state in _ENDED_BADLY:
                     if ended is None or int(ended) not in spread.FAILED_STATES:
@@ -263,7 +263,7 @@ class _Store:
         bad: Counter[int] = Counter()
         for gather, seq, lo, n, step, pending in self.members:
             rows = [self.data[i] for i in range(lo, lo + n * step, step) if i in self.data and i not in self.doom]
-            ended = [d for d in rows if d[2] != DatumState.WRITING]
+            ended = [d for d in rows if d[2] not in (DatumState.WRITING, DatumState.PUBLISHED)]
             if pending != n - len(ended) and self.gathers[gather][1] == 0:
                 yield f"stretch {seq} of collection {gather} waits for {pending} of {n}, but {len(ended)} have ended"
             open_stretches[gather] += pending > 0

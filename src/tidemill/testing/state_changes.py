@@ -187,7 +187,8 @@ def _bury(state: DatumState) -> Change:
         return data.bury(db, found, *[_many(x, found) for x in (1, 0, int(state), 1, 0, CAUSE)])
 
     def rule(d: Datum) -> Datum | None:
-        legal = d.state == DatumState.WRITING and state in (DatumState.ERROR, DatumState.CANCELLED)
+        open_ = d.state in (DatumState.WRITING, DatumState.PUBLISHED)
+        legal = open_ and state in (DatumState.ERROR, DatumState.CANCELLED)
         return d._replace(state=int(state), cause=CAUSE) if legal else None
 
     return Change(f"bury-{state.name.lower()}", act, rule)
@@ -236,6 +237,18 @@ DATUM_CHANGES = [
         _ids,
     ),
     Change("open", _open, lambda _: None),
+    Change(
+        "publish",
+        _each(lambda db, i: i not in ABSENT and data.publish(db, i, 1, 0, 9, NEW, b"up")),
+        lambda _: None,
+        _ids,
+    ),
+    Change(
+        "settle",
+        lambda db, ids: sorted(data.settle(db, ids)),
+        lambda d: d._replace(state=2) if d.state == 9 else None,
+        _ids,
+    ),
     Change("point", lambda db, ids: data.point(db, ids, _many(7, ids)), lambda d: d._replace(src=7), _nothing),
 ]
 

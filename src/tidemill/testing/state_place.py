@@ -13,7 +13,7 @@ _LATER = {
     "attempt": ("disk",),
 }
 """Columns that later versions added; their tables are named in `_TABLES`."""
-_TABLES = ("place", "file", "journal", "used", "name", "message", "reader", "setting")
+_TABLES = ("place", "serves", "file", "journal", "used", "name", "message", "reader", "setting")
 _FIRST = "; ".join(
     [
         "drop index content_digest",

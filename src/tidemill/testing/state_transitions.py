@@ -134,7 +134,8 @@ def _bury(state: DatumState) -> Event:
 
 DATUM_EVENTS: dict[str, Event] = {
     "open": lambda db: data.open_writing(db, [DATUM_ID], [None], [0], [int(DatumState.WRITING)], [1], [0]),
-    "complete": lambda db: data.fill(db, DATUM_ID, 1, DIGEST, b"w"),
+    "publish": lambda db: data.publish(db, DATUM_ID, RUN_ID, 0, 1, DIGEST, b"p"),
+    "complete": lambda db: data.settle(db, [DATUM_ID]) or data.fill(db, DATUM_ID, 1, DIGEST, b"w"),
     "fail": _bury(DatumState.ERROR),
     "skip": _bury(DatumState.SKIPPED),
     "cancel": _bury(DatumState.CANCELLED),

@@ -86,9 +86,11 @@ DETACHED = 2
 CANCELLING = 4
 ABANDONED = 8
 CONTAINED = 16
+SERVED = 32
 """Flags of a block: stop at the first failure (for all blocks below a root that asked for it); go on without the
 client that submitted it; being cancelled: running runs are stopped too; stopped before all of it was submitted, so that
-it is never complete; what fails in it is nobody else's failure."""
+it is never complete; what fails in it is nobody else's failure; services end
+when it does."""
 
 
 class Block(NamedTuple):

@@ -10,7 +10,7 @@ from tidemill.stores.state.database import Column, Database, Row, Statement, ins
 
 VALUE, GATHER, BLOCK = 1, 2, 3
 """Kinds: an encoded value, a collection, the end of a block."""
-COMPLETE = 2
+COMPLETE, PUBLISHED = 2, 9
 GONE = frozenset({int(s) for s in (DatumState.EXPIRED, DatumState.DELETED, DatumState.LOST)})
 """States of data that were complete and have no value any more."""
 
@@ -18,9 +18,14 @@ _INSERT = insert("datum", "id:i run:i port:i state:i kind:i size:i digest:b valu
 _ALIASES = insert("datum", "id:i run:i port:i state:i kind:i size:i src:i digest:b")
 _DEAD = upsert(
     "datum", "id:i run:i port:i state:i kind:i size:i cause:i",
-    "state = excluded.state, cause = excluded.cause where datum.state = 1 and excluded.state in (5, 7)",
+    "state = excluded.state, cause = excluded.cause where datum.state in (1, 9) and excluded.state in (5, 7)",
 )  # fmt: skip
 _OPEN = insert("datum", "id:i run:i port:i state:i kind:i size:i", ignore=True)
+_PUBLISH = Statement(
+    "insert into datum(id, run, port, state, kind, size, digest, value) values (?, ?, ?, 9, 1, ?, ?, ?) "
+    "on conflict (id) do nothing"
+)
+_SETTLE = Statement("update datum set state = 2 where id in (select value from {ids}) and state = 9 returning id")
 _FILL = Statement(
     "insert into datum(id, port, state, kind, size, digest, value) values (?, 0, 2, 1, ?, ?, ?) on conflict (id) do "
     "update "
@@ -35,7 +40,7 @@ _HEADS = Statement(
     "from {ids} {join} datum d on d.id = j.value"
 )
 _STATES = Statement("select d.id, d.state from {ids} {join} datum d on d.id = j.value")
-_RESET = Statement("delete from datum where id in (select value from {ids}) and state in (1, 5, 6, 7) returning id")
+_RESET = Statement("delete from datum where id in (select value from {ids}) and state in (1, 5, 6, 7, 9) returning id")
 _EXPIRE = Statement(
     "update datum set state = 3, value = null where id in (select value from {ids}) and state = 2 returning id"
 )
@@ -150,14 +155,24 @@ def open_writing(db: Database, *columns: Column) -> int:
     return db.many(_OPEN, *columns)
 
 
+def publish(db: Database, datum: int, run: int, port: int, size: int, digest: bytes, value: bytes | None) -> bool:
+    """PENDING -> PUBLISHED, with a value that holds for as long as its attempt; False if it was something else."""
+    return db.run(_PUBLISH, datum, run, port, size, digest, value) == 1
+
+
+def settle(db: Database, ids: list[int]) -> list[int]:
+    """PUBLISHED -> COMPLETE; those that were."""
+    return [r[0] for r in db.rows(_SETTLE, db.ids(ids))]
+
+
 def fill(db: Database, datum: int, size: int, digest: bytes, value: bytes | None) -> bool:
     """PENDING or WRITING -> COMPLETE for a datum that no run makes; False if it was neither."""
     return db.run(_FILL, datum, size, digest, value) == 1
 
 
 def bury(db: Database, *columns: Column) -> int:
-    """PENDING -> ERROR, SKIPPED or CANCELLED (WRITING -> ERROR or CANCELLED): id, run, port, state, kind, size, cause;
-    how many were."""
+    """PENDING -> ERROR, SKIPPED or CANCELLED (WRITING, PUBLISHED -> ERROR or CANCELLED): id, run, port, state, kind,
+    size, cause; how many were."""
     return db.many(_DEAD, *columns)
 
 
@@ -172,7 +187,7 @@ def states(db: Database, ids: list[int]) -> dict[int, int]:
 
 
 def reset(db: Database, ids: list[int]) -> list[int]:
-    """WRITING, ERROR, SKIPPED or CANCELLED -> PENDING; those that were."""
+    """WRITING, PUBLISHED, ERROR, SKIPPED or CANCELLED -> PENDING; those that were."""
     return [r[0] for r in db.rows(_RESET, db.ids(ids))]
 
 

@@ -177,6 +177,12 @@ create table name (
 """Files that attempts wrote to the store (state as of data), bytes that may be deleted once nothing else names them,
 what attempts read beside their inputs, and named files by version (without digest where the name was given up)."""
 
+_V3_SERVICES = """
+create table serves (block {int} not null, run {int} not null, primary key (block, run)) {norowid};
+create index serves_run on serves(run);
+"""
+"""Blocks at whose end a service ends."""
+
 _V3_MESSAGES = """
 create table message (
   id {int} primary key, root {int} not null, run {int} not null, fence {int} not null, t {real} not null,
@@ -191,7 +197,7 @@ insert into meta(name, value) values ('message', 0), ('file', 0);
 MIGRATIONS: dict[int, dict[str, str]] = {
     1: {"sqlite": _V1 + _V1_SQLITE + _FIRST_ROWS, "postgres": _V1 + _V1_POSTGRES + _FIRST_ROWS},
     2: {dialect: _V2 + named for dialect, named in _NAMED.items()},
-    3: dict.fromkeys(("sqlite", "postgres"), _V3_RESOURCES + _V3_FILES + _V3_MESSAGES),
+    3: dict.fromkeys(("sqlite", "postgres"), _V3_RESOURCES + _V3_FILES + _V3_SERVICES + _V3_MESSAGES),
 }
 """Version -> script per dialect. A migration is never edited after its release."""
 

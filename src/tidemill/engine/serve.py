@@ -1,0 +1,116 @@
+"""Services: runs that publish a value while they go on, for others to use, and end when the block of those has ended.
+
+What is published belongs to its attempt. If that dies, whoever uses it waits again, with leases voided, for what the
+next attempt publishes.
+"""
+
+from tidemill.engine import gathers, spread, stand, wait
+from tidemill.engine.turn import DONE, Turn
+from tidemill.model.delta import RunFlag
+from tidemill.model.events import Kind
+from tidemill.model.protocol import Out
+from tidemill.model.states import BlockState, RunState
+from tidemill.stores.state import blocks, data, edges, leases, runs, serves
+from tidemill.stores.state.runs import Run
+
+_UNFINISHED = (BlockState.OPEN, BlockState.CLOSING)
+
+
+def publish(turn: Turn, worker: int, run: int, fence: int, out: Out) -> bool:
+    """A service is up: its users go on. False if the lease is not current, or it was up before."""
+    lease = turn.engine.flight.get(run)
+    if lease is None or leases.current(turn.db, [run]).get(run) != (fence, worker) or lease.fence != fence:
+        turn.event(Kind.REFUSED, [run], actor=worker)
+        return False
+    if not data.publish(turn.db, lease.out, run, 0, out.size, out.digest, out.value):
+        return False
+    if out.objects:
+        data.name_objects(turn.db, [lease.out] * len(out.objects), out.objects)
+    turn.event(Kind.PUBLISHED, [run], actor=worker)
+    stand.arrived(turn, runs.release(turn.db, [lease.out]))
+    return True
+
+
+def unpublish(turn: Turn, rows: list[Run]) -> None:
+    """What these runs published holds no more: its users wait again."""
+    found = [r.out for r in rows if r.flags & RunFlag.SERVICE]
+    if not found:
+        return
+    published = [d for d, state in data.states(turn.db, found).items() if state == data.PUBLISHED]
+    if not published:
+        return
+    data.reset(turn.db, published)
+    users = runs.get(turn.db, sorted({run for _, run, _ in edges.consumers(turn.db, published)}))
+    waiting = [r for r in users.values() if r.state in (runs.LIVE, runs.HELD)]
+    if waiting:
+        wait.wait_again(turn, waiting)
+
+
+def completed(turn: Turn, ids: list[int]) -> list[int]:
+    """Outputs of services that have ended: those that had been published are complete; their users know them already.
+    The others are left to be written.
+    """
+    settled = data.settle(turn.db, ids)
+    if settled and turn.engine.levels:
+        gathers.count_members(turn, settled)
+    turn.promised += settled
+    return settled
+
+
+def outlived(turn: Turn, row: Run, fence: int) -> bool:
+    """Whether a service that was lost had done its work: it was up, and nobody needs it any more. It is complete then."""
+    if not row.flags & RunFlag.SERVICE or serves.still_needed(turn.db, [row.id]):
+        return False
+    if not completed(turn, [row.out]):
+        return False
+    runs.complete(turn.db, [row.id], [fence], [row.key], [row.flags])
+    turn.count(row.block, DONE)
+    turn.note_progress(DONE, [(row.block, row.task)])
+    turn.event(Kind.COMPLETED, [row.id])
+    turn.ended.append(row.id)
+    return True
+
+
+def unneeded(turn: Turn, rows: list[Run]) -> list[Run]:
+    """The services among these runs that serve nobody any more."""
+    found = [r for r in rows if r.flags & RunFlag.SERVICE]
+    needed_still = serves.still_needed(turn.db, [r.id for r in found]) if found else set()
+    return [r for r in found if r.id not in needed_still]
+
+
+def block_closed(turn: Turn, block: int) -> None:
+    """The users of services have ended, so these end: asked to where they run, else at once."""
+    found = [run for _, run in serves.of_blocks(turn.db, [block])]
+    release(turn, found)
+
+
+def release(turn: Turn, ids: list[int]) -> None:
+    """Of these services, end those that nobody needs any more."""
+    needed = serves.still_needed(turn.db, ids)
+    rows = runs.get(turn.db, [i for i in ids if i not in needed])
+    live = [r for r in rows.values() if r.state in (runs.LIVE, runs.HELD)]
+    held = leases.current(turn.db, [r.id for r in live])
+    turn.over += [(run, fence, worker) for run, (fence, worker) in held.items()]
+    idle = [r for r in live if r.id not in held]
+    if idle:
+        stand.drop(turn, [r for r in idle if r.pending <= 0])
+        gone = {r.id for r in idle}
+        turn.fresh = [r for r in turn.fresh if r.id not in gone]
+        unpublish(turn, idle)
+        spread.finish(turn, [(r, _idle_end(r), 0) for r in idle])
+
+
+def _idle_end(row: Run) -> RunState:
+    return RunState.CANCELLED if row.state == runs.HELD else RunState.SKIPPED
+
+
+def needed(turn: Turn, rows: list[Run]) -> list[int]:
+    """The services that would have to be up again for these runs to execute anew, because they have ended."""
+    found: set[int] = set()
+    wanted = {r.block for r in rows}
+    while wanted:
+        above = blocks.get_many(turn.db, sorted(wanted))
+        ended = [b.id for b in above.values() if b.flags & blocks.SERVED and b.state not in _UNFINISHED]
+        found.update(run for _, run in serves.of_blocks(turn.db, ended))
+        wanted = {b.parent for b in above.values() if b.parent is not None}
+    return sorted(found)
