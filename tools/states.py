@@ -32,6 +32,7 @@ WHEN = {
     },
     "datum": {
         "open": "it is being written piece by piece",
+        "publish": "a service is up, and this is its address",
         "complete": "its value is in the store",
         "fail": "the run that should have made it ended with an error",
         "skip": "the run that should have made it was skipped",

@@ -58,7 +58,7 @@ def completed(turn: Turn, ids: list[int]) -> list[int]:
 
 
 def outlived(turn: Turn, row: Run, fence: int) -> bool:
-    """Whether a service that was lost had done its work: it was up, and nobody needs it any more. It is complete then."""
+    """Whether a lost service had done its work: it was up, and nobody needs it any more. It is complete then."""
     if not row.flags & RunFlag.SERVICE or serves.still_needed(turn.db, [row.id]):
         return False
     if not completed(turn, [row.out]):

@@ -23,10 +23,11 @@ class Nested:
         number: its local number once it has been opened, else 0.
         first: runs before it; `stop` is how many there were when it ended, None while it goes on.
         end: number of its end among those that somebody waits for, -1 for none.
+        served: number of the run, a service, that ends when the block does; -1 for none.
         inner: the blocks in it that have been opened.
     """
 
-    __slots__ = ("end", "first", "flags", "inner", "name", "number", "parent", "stop")
+    __slots__ = ("end", "first", "flags", "inner", "name", "number", "parent", "served", "stop")
 
     def __init__(self, name: str, parent: "Nested | None", flags: int, first: int) -> None:
         self.name = name
@@ -36,6 +37,7 @@ class Nested:
         self.first = first
         self.stop: int | None = None
         self.end = -1
+        self.served = -1
         self.inner: list[Nested] = []
 
 
@@ -72,6 +74,12 @@ class Blocks:
         """A run follows: number the blocks around it."""
         if self._stack:
             self._open(self._stack[-1], runs)
+        self._update()
+
+    def serve(self, block: Nested, run: int, runs: int) -> None:
+        """A service, run number `run`, ends when this block does: even if nothing is in it."""
+        block.served = run
+        self._open(block, runs)
         self._update()
 
     def _open(self, block: Nested, runs: int) -> None:
@@ -111,32 +119,33 @@ class Blocks:
         """(runs before it, block) in the order in which they are handed on; ends are numbered from output `ends` on."""
         for runs, block in self.opened:
             out = ends + block.end if block.end >= 0 else -1
-            yield (
-                runs,
-                BlockSpec(block.number, block.parent.number if block.parent else 0, block.name, out, block.flags),
-            )
+            parent = block.parent.number if block.parent else 0
+            yield runs, BlockSpec(block.number, parent, block.name, out, block.flags, block.served)
 
 
 class Block:
     """A set of calls that finishes as one: what `with tm.block() as below:` gives.
 
     Whoever waits for it waits for everything below it: the calls made in the block and all that they grow.
+
+    Attributes:
+        nested: what the graph knows of it.
     """
 
     def __init__(self, graph: Any, nested: Nested) -> None:
         self._graph = graph
-        self._nested = nested
+        self.nested = nested
 
     @property
     def name(self) -> str:
-        return self._nested.name
+        return self.nested.name
 
     @property
     def done(self) -> Any:
         """A future that is True once everything in the block has ended well. A task with `on_error="run"` gets None
         where something failed.
         """
-        slot = self._graph.end_of(self._nested)
+        slot = self._graph.end_of(self.nested)
         return Future(self._graph, slot, (), Kind(f"the block {self.name}", "done", bool), -1)
 
     def __reduce_ex__(self, protocol: object) -> Any:

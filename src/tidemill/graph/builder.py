@@ -7,7 +7,7 @@ from tidemill.graph import gathering, lower, ordering
 from tidemill.graph.blocks import Block, Nested
 from tidemill.graph.context import building
 from tidemill.graph.entry import Entry
-from tidemill.graph.future import Elements, Future, Group, Loose
+from tidemill.graph.future import BROKEN, Elements, Future, Group, Kind, Loose
 from tidemill.graph.index import Axis
 from tidemill.graph.literals import Keeper
 from tidemill.graph.recorder import Recorder
@@ -108,6 +108,29 @@ class Builder(Recorder):
         self.blocks.leave(self.runs)
         self._columns.mark(self.blocks.current)
         self._look()
+
+    def serve(self, service: Any, values: Sequence[Any]) -> Any:
+        """One call of a service: what it publishes, for the block that is entered with it."""
+        found = self.call(service, values)
+        broken = getattr(found, "kind_", None) is BROKEN
+        if type(found) is not Future and not broken:
+            self.problem(f"{service.name}() is a service: it cannot be called with a sweep")
+            broken = True
+        block = self.enter_block(service.name)
+        if broken:
+            self.enter_after([])
+            return self.broken()
+        kind = Kind(service.name, "address", found.kind_.type, attached=True)
+        found = Future(self, found.slot_, (), kind, found.run_)
+        self.blocks.serve(block.nested, found.run_, self.runs)
+        self._columns.mark(self.blocks.current)
+        self.enter_after([found])
+        return found
+
+    def leave_service(self) -> None:
+        """The block of a service's users ends."""
+        self.leave_after()
+        self.leave_block()
 
     def end_of(self, block: Nested) -> int:
         """The slot of a block's end."""

@@ -10,7 +10,7 @@ from tidemill.graph.builder import Builder
 from tidemill.graph.columns import CHUNK, CallColumns, Piece
 from tidemill.graph.gathers import GATHER, reference
 from tidemill.graph.literals import Writer, longer
-from tidemill.model.delta import Chunk, GatherSpec, Header
+from tidemill.model.delta import Chunk, GatherSpec, Header, RunFlag
 from tidemill.model.digest import digest
 
 Column = int | list[int]
@@ -101,7 +101,7 @@ class Emission:
             pending=pending,
             block=piece.blocks,
             cls=self._column(piece.tasks, "cls"),
-            flags=self._column(piece.tasks, "flags"),
+            flags=self._flags(piece),
             edge_run=edge_run,
             edge_port=edge_port,
             edge_ref=self._references(slots),
@@ -150,6 +150,18 @@ class Emission:
         if len(set(values)) == 1:
             return int(values[0])
         return [values[t] for t in tasks]
+
+    def _flags(self, piece: Piece) -> Column:
+        found = self._column(piece.tasks, "flags")
+        runs = range(piece.first, piece.first + len(piece.args))
+        mine = [r for r in self._graph.attached if r.start < runs.stop and runs.start < r.stop]
+        if not mine:
+            return found
+        column = [found] * len(runs) if isinstance(found, int) else found
+        for stretch in mine:
+            for run in range(max(stretch.start, runs.start), min(stretch.stop, runs.stop)):
+                column[run - runs.start] |= RunFlag.NO_CACHE
+        return column
 
     def _keys(self, piece: Piece) -> bytes:
         """Base keys: the digest of the task's digest and the arguments."""

@@ -77,6 +77,8 @@ class Entry:
         self.digest = spec.digest
         self.width = len(spec.outputs)
         self.flags = 0 if spec.cache else RunFlag.NO_CACHE
+        if spec.service:
+            self.flags |= RunFlag.SERVICE
         self.signature = task.signature
         self.names = task.output_names
         self.mapping = task.mapping
@@ -93,7 +95,7 @@ class Entry:
     def learn(self, values: Sequence[Any]) -> None:
         """These arguments were found to fit."""
         for value, accepted in zip(values, self.accepted, strict=True):
-            if type(value) is Future:
+            if type(value) is Future and not value.kind_.attached:
                 accepted.add(value.kind_)
             elif type(value) in SCALARS:
                 accepted.add(type(value))

@@ -27,11 +27,15 @@ class Kind:
         name: the output port.
         type: the resolved annotation of the value, `UNKNOWN` if there is none.
         named: the output was named by the user, so `future.name` means the output itself.
+        attached: it is published by something that goes on, so results of what uses it are never reused.
     """
 
-    __slots__ = ("_part", "name", "named", "task", "type")
+    __slots__ = ("_part", "attached", "name", "named", "task", "type")
 
-    def __init__(self, task: str, name: str, type: object = UNKNOWN, *, named: bool = False) -> None:
+    def __init__(
+        self, task: str, name: str, type: object = UNKNOWN, *, named: bool = False, attached: bool = False
+    ) -> None:
+        self.attached = attached
         self.task = task
         self.name = name
         self.type = type
@@ -44,7 +48,7 @@ class Kind:
         if self.type is UNKNOWN and not self.named:
             return self
         if self._part is None:
-            self._part = Kind(self.task, self.name)
+            self._part = Kind(self.task, self.name, attached=self.attached)
         return self._part
 
     def __repr__(self) -> str:

@@ -36,6 +36,7 @@ class Arguments:
         values: in port order; calls made outside are built, files are `File`s, gathers done.
         axes: the axes along which the call is mapped.
         broken: an argument comes from a call with a problem, or has one.
+        attached: an argument is something that goes on, such as a service.
     """
 
     def __init__(self, graph: Any, signature: Signature, values: Sequence[Any], ambient: Sequence[Axis]) -> None:
@@ -43,6 +44,7 @@ class Arguments:
         self.signature = signature
         self.ambient = ambient
         self.broken = False
+        self.attached = False
         self.axes: tuple[Axis, ...] = ()
         self._pending: list[list[Any]] = []
         self.values = [self._settle(i, value) for i, value in enumerate(values)]
@@ -87,6 +89,7 @@ class Arguments:
         for leaf in found:
             if isinstance(leaf, Group):
                 continue
+            self.attached |= leaf.kind_.attached
             if leaf.kind_ is BROKEN:
                 self.broken = True
             elif leaf.owner_ is not None and leaf.owner_ is not self.graph:

@@ -37,6 +37,7 @@ class Recorder(Owner):
         orders: run -> slots it waits for without using them, for runs written out in columns.
         forward: (run, how many from there, place) of runs that wait for later ones.
         ambient: axes of mapped workflows whose bodies are being built; nothing gathers these.
+        attached: stretches of runs that use what goes on while they run.
         draw: in what a repeated run grows: which draw it is, see `growth.draw_of`.
         special: the next call needs a closer look, whatever its arguments.
     """
@@ -57,6 +58,7 @@ class Recorder(Owner):
         self.ambient: tuple[Axis, ...] = ()
         self.special = False
         self.draw: list[int] = []
+        self.attached: list[range] = []
         self._columns = CallColumns(0, 0, 0)
         self.segments: list[CallColumns | MappedCall] = [self._columns]
         self._known: dict[Any, Entry] = {} if known is None else known
@@ -156,7 +158,10 @@ class Recorder(Owner):
         if call.broken:
             return self.broken()
         self._open_block()
+        first = self.runs
         result = self._mapped(entry, call) if call.axes else self._single(entry, call)
+        if call.attached:
+            self.attached.append(range(first, self.runs))
         for others in self._afters:
             ordering.after(self, result, others)
         return result

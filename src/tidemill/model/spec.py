@@ -100,6 +100,7 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         timeout: seconds, 0 for none.
         backoff: seconds before the first retry; doubles with each.
         on_error, on_skipped, on_cancelled: what this task does when an input ended so.
+        service: seconds between two looks at whether the service is still up; 0 for what is no service.
     """
 
     name: str
@@ -122,6 +123,7 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     on_error: OnInput = OnInput.SKIP
     on_skipped: OnInput = OnInput.SKIP
     on_cancelled: OnInput = OnInput.SKIP
+    service: float = 0.0
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
