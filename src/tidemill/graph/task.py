@@ -250,6 +250,7 @@ def specification(
         retries=policies.retries,
         backoff=policies.backoff,
         timeout=policies.timeout,
+        escalate=None if policies.escalate is None else dict(policies.escalate),
         cache=policies.cache,
         version=details.version,
         doc=doc,
@@ -360,9 +361,14 @@ def task(
     version: str | int = "",
     retries: int = 0,
     backoff: float = 1.0,
-    timeout: float = 0.0,
+    timeout: float | str = 0.0,
     cpus: float = 1.0,
     memory: int | str = 0,
+    disk: int | str = 0,
+    accelerators: Any = "",
+    preemptible: bool = False,
+    local: bool = False,
+    escalate: Any = None,
     cache: bool = True,
     priority: int = 0,
     on_error: str = "skip",
@@ -377,9 +383,14 @@ def task(
     version: str | int = "",
     retries: int = 0,
     backoff: float = 1.0,
-    timeout: float = 0.0,
+    timeout: float | str = 0.0,
     cpus: float = 1.0,
     memory: int | str = 0,
+    disk: int | str = 0,
+    accelerators: Any = "",
+    preemptible: bool = False,
+    local: bool = False,
+    escalate: Any = None,
     cache: bool = True,
     priority: int = 0,
     on_error: str = "skip",
@@ -405,9 +416,19 @@ def task(
         version: part of the task's identity; change it to have everything computed again.
         retries: how often a failed run is tried again.
         backoff: seconds before the first retry; doubles with each.
-        timeout: seconds after which a run is stopped, with its whole process tree; 0 for never.
+        timeout: time after which a run is stopped, with its whole process tree: seconds, or text such as "90s", "2h" or
+            "1:30:00"; 0 for never.
         cpus: processors that a run occupies; may be fractional.
-        memory: memory that a run needs, in bytes or as text such as "2 GiB"; 0 if that is unknown.
+        memory: memory that a run needs, in bytes or as text such as "2 GiB"; 0 if that is unknown, "auto" for what
+            earlier attempts of the task used, and some more.
+        disk: space that a run needs in its directory; as `memory`.
+        accelerators: what a run occupies of them: a number of GPUs, "cuda:1", "nvidia-a100:2", a mapping with count,
+            kind, brand, api and model, or a list of these.
+        preemptible: a run may be executed where it can be interrupted at any time.
+        local: runs stay with the engine and occupy no processors: for small steps between others.
+        escalate: how much more a retry gets of what the last attempt had too little of, memory, disk or time: a factor,
+            or a mapping of "memory", "disk" and "timeout" to a factor or to (factor, ceiling). By default twice as
+            much of what was declared; False for never.
         cache: whether results are reused.
         priority: higher ones are started first.
         on_error, on_skipped, on_cancelled: what happens to this task when an input ended so: "fail", "skip", or "run"

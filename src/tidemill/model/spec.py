@@ -33,11 +33,39 @@ class Port(msgspec.Struct, frozen=True, omit_defaults=True):
     optional: bool = False
 
 
+AUTO = -1
+"""Stands for an amount of memory or disk that is taken from what earlier attempts used."""
+
+
 class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one attempt occupies. `cpus` may be fractional; `memory` in bytes, 0 for unspecified."""
+    """What one attempt occupies, and how much it may use.
+
+    Attributes:
+        cpus: processors; may be fractional.
+        memory: bytes, 0 for unspecified, `AUTO` until it is submitted.
+        disk: bytes in its directory; as `memory`.
+        accelerators: canonical text, see `tidemill.model.accelerators`; "" for none.
+        preemptible: it may run where it can be interrupted at any time.
+        walltime: seconds after which it is ended, 0 for never.
+        local: it stays with the engine and occupies no processors.
+        like: name of the task whose earlier attempts tell what is `AUTO`, "" if nothing is.
+    """
 
     cpus: float = 1.0
     memory: int = 0
+    disk: int = 0
+    accelerators: str = ""
+    preemptible: bool = False
+    walltime: float = 0.0
+    local: bool = False
+    like: str = ""
+
+
+class Raise(msgspec.Struct, frozen=True, array_like=True):
+    """How a dimension of a request grows when an attempt exceeded it: times `factor`, up to `most` (0: no ceiling)."""
+
+    factor: float
+    most: float = 0.0
 
 
 class Python(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,6 +121,8 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             "environment", "ports".
         timeout: seconds, 0 for none.
         backoff: seconds before the first retry; doubles with each.
+        escalate: "memory", "disk" or "timeout" -> how much more a retry gets where the last attempt exceeded it; None
+            for what is usual.
         on_error, on_skipped, on_cancelled: what this task does when an input ended so.
     """
 
@@ -108,6 +138,7 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     retries: int = 0
     backoff: float = 1.0
     timeout: float = 0.0
+    escalate: dict[str, Raise] | None = None
     cache: bool = True
     version: str = ""
     doc: str = ""
