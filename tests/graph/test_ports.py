@@ -7,8 +7,8 @@ import pytest
 
 from tidemill.graph import check
 from tidemill.graph.policies import Policies
-from tidemill.model import amounts
 from tidemill.graph.ports import BindError, signature
+from tidemill.model import amounts
 from tidemill.model.errors import UsageError
 from tidemill.model.file import File
 

@@ -62,10 +62,8 @@ def _more(spec: TaskSpec, dimension: str, old: float, used: int) -> float:
         old: what was asked for, 0 for nothing.
         used: what the attempt used at most, 0 where that is not known.
     """
-    if spec.escalate is None:
-        policy = USUAL if old else None
-    else:
-        policy = spec.escalate.get(dimension)
+    usual = USUAL if old else None
+    policy = usual if spec.escalate is None else spec.escalate.get(dimension)
     if policy is None:
         return old
     new = (old or used) * policy.factor

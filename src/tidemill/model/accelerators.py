@@ -50,8 +50,8 @@ class Accelerator(NamedTuple):
         )
 
     def __str__(self) -> str:
-        for short in (self.kind, self.api, f"{self.brand}-{self.model}"):
-            if short and short != "-" and _sort(short) == self[:4]:
+        for short in (self.kind, self.api, f"{self.brand}-{self.model}" if self.model else self.brand):
+            if short and _sort(short) == self[:4]:
                 return f"{short}:{self.number}"
         told = ",".join(f"{name}={text}" for name, text in zip(_FIELDS[1:], self[1:4], strict=True) if text)
         return f"{self.kind}({told}):{self.number}"
@@ -103,7 +103,7 @@ def _from_text(text: str, whole: Any) -> Accelerator:
     if not number.isdigit():
         raise _wrong(whole)
     if long := _LONG.fullmatch(what):
-        pairs = [p.partition("=")[::2] for p in long[2].split(",")]
+        pairs = [p.partition("=")[::2] for p in long[2].split(",") if p]
         return _from_mapping({"kind": long[1], "count": int(number), **dict(pairs)}, whole)
     if not _WORD.fullmatch(what):
         raise _wrong(whole)

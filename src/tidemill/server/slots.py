@@ -268,7 +268,9 @@ class Slots:
     def lacking(self, text: str) -> str:
         """What to say of a run that asks for accelerators that do not exist."""
         there = devices.show(self.accelerators) or "none"
-        return f"it asks for the accelerators {text}, and this machine has {there} ({devices.VARIABLE} says what it has)"
+        return (
+            f"it asks for the accelerators {text}, and this machine has {there} ({devices.VARIABLE} says what it has)"
+        )
 
     # ------------------------------------------------------------------------------------------------- waiting
 
