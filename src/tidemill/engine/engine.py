@@ -60,6 +60,7 @@ class Engine:
         random: draws hubs and classes.
         conflicts: transactions that met another engine's and were tried again.
         memory: bytes of this machine, beyond which no request is raised; 0 if that is unknown.
+        peaks: task -> until when an answer of `auto` holds, and that answer.
         stale_hubs: hubs that were suspended and came back: their ready runs are looked up again when claimed.
     """
 
@@ -78,6 +79,7 @@ class Engine:
         self.random = random.Random()
         self.conflicts = 0
         self.memory = 0
+        self.peaks: dict[str, tuple[float, tuple[int, int]]] = {}
         self._clear()
         self.reload()
 

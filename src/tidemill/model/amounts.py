@@ -61,6 +61,20 @@ def seconds(name: str, value: float | str) -> float:
     return found
 
 
+def spare_bytes(used: int) -> int:
+    """What to ask for where so many bytes were used: a fifth more, rounded up; 0 for 0."""
+    wanted = used * 6 // 5
+    step = max(1 << 20, 1 << max(0, wanted.bit_length() - 4))
+    return -(-wanted // step) * step
+
+
+def spare_seconds(used: float) -> float:
+    """The same for seconds: at least one."""
+    wanted = max(1.0, used * 1.2)
+    step = 10.0 ** (math.floor(math.log10(wanted)) - 1)
+    return round(math.ceil(wanted / step - 1e-9) * step, 6)
+
+
 def _from_text(text: str) -> float | None:
     if _NUMBER.fullmatch(text):
         return float(text)

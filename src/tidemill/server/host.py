@@ -9,17 +9,18 @@ import select
 import selectors
 import time
 
-from tidemill.engine import claim, complete, control, gathers_read, hubs, reclaim, retry
+from tidemill.engine import claim, complete, control, gathers_read, hubs, reclaim
 from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import protocol, session
 from tidemill.model.errors import EngineLostError, TidemillError
-from tidemill.model.protocol import Answer, Claimed, Done, Failure, Hello, Outcome, Read, Work
-from tidemill.model.states import AttemptState, BlockState, Reason
+from tidemill.model.protocol import Answer, Done, Hello, Outcome, Read, Work
+from tidemill.model.states import BlockState
 from tidemill.server import addresses, commands, takeover
 from tidemill.server.addresses import Place
 from tidemill.server.crew import Crew
 from tidemill.server.desk import Desk
+from tidemill.server.equipping import equip
 from tidemill.server.rounds import Round
 from tidemill.server.sessions import Session
 from tidemill.server.slots import LARGEST, SUBMITTING, Slot, Slots
@@ -259,30 +260,18 @@ class Host:
                 taken = claim.claim(turn, slot.id, lambda c, n, slot=slot: slots.room(slot, c, n))  # type: ignore[misc]
                 if taken:
                     slot.given(taken, engine)
-                    for cls in {slot.held[c.run][0] for c in taken}:
+                    got = {slot.held[c.run][0] for c in taken}
+                    for cls in got:
                         slots.granted(cls)
-                        if engine.classes[cls].accelerators:
-                            taken = self._equip(turn, slot, taken)
+                    if any(engine.classes[cls].accelerators for cls in got):
+                        left = equip(turn, slots, slot, taken)
+                        self._claims |= len(left) < len(taken)
+                        taken = left
                 if taken:
                     found.grants.append((slot, taken))
         if slots.stale:
             stale, slots.stale = slots.stale, []
             self.crew.renew(stale)
-
-    def _equip(self, turn: Turn, slot: Slot, taken: list[Claimed]) -> list[Claimed]:
-        """The runs that a worker gets, with accelerators; what cannot have any ends at once, or goes back."""
-        asked = {c.run: self.engine.classes[slot.held[c.run][0]].accelerators for c in taken if c.run in slot.held}
-        refused, back = self.slots.equip(slot, [c for c in taken if c.run in asked], self.engine.classes)
-        if refused:
-            complete.complete(turn, slot.id, [self._refusal(c, asked[c.run], turn.now) for c in refused])
-        retry.release(turn, [(c.run, c.fence) for c in back], worker=slot.id)
-        self._claims |= bool(refused or back)
-        gone = {c.run for c in (*refused, *back)}
-        return [c for c in taken if c.run not in gone]
-
-    def _refusal(self, claimed: Claimed, asked: str, now: float) -> Outcome:
-        failure = Failure(int(Reason.NO_RESOURCES), "no resources", self.slots.lacking(asked))
-        return Outcome(claimed.run, claimed.fence, int(AttemptState.ERROR), [], now, now, failure=failure)
 
     def _send(self, found: Round) -> None:
         for slot, claimed in found.grants:
