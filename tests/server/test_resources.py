@@ -143,3 +143,40 @@ def test_local_runs_take_no_processors(bench: Bench) -> None:
     small.open()
     program.result()
     assert (cls_of(bench, "small").local, cls_of(bench, "large").local) == (1, 0)
+
+
+def test_what_an_earlier_step_computed_holds_the_number_at_the_limit(bench: Bench) -> None:
+    """Four workers count as processors; each run is given half of them by the result of another step."""
+    seen = bench.start("promised", 8, 2.0, workers=4).result()
+    assert len(seen) == 8
+    assert most_at_once(bench) <= 2
+    for i in range(8):
+        assert cls_of(bench, i).cpus == 2.0
+
+
+def test_any_task_may_ask_for_what_another_step_computed(bench: Bench) -> None:
+    half, rest, several, size, grown = bench.start("promises", workers=2).result()
+    assert (half, rest, size.strip(), grown) == ([1, 2], "y", "12", 300)
+    assert len(set(several)) == 3, "each draw is one of its own"
+    asked = {(c.memory // MIB, c.walltime, c.cpus) for c in bench.look(classes.every) if not c.local}
+    assert {(700, 3600.0, 0.5), (700, 0.0, 1.0), (300, 0.0, 1.0), (0, 0.0, 0.25)} < asked
+
+
+@pytest.mark.parametrize("cpus", [-1, 0])
+def test_what_is_no_request_is_an_error_that_says_so(bench: Bench, cpus: Any) -> None:
+    text = bench.start("bad_promise", cpus).error()
+    assert f"cpus={float(cpus)!r} must be a number above 0" in text or f"cpus={cpus!r} must be a number above 0" in text
+    assert bench.states()["77"] == RunState.ERROR
+
+
+def test_a_request_may_be_learnt_from_earlier_attempts(bench: Bench) -> None:
+    bench.start("learnt", 3).result()
+    first = cls_of(bench, 3)
+    assert (first.memory, first.disk) == (0, 0)
+    bench.start("learnt", 4).result()
+    second = cls_of(bench, 4)
+    (tried,) = bench.attempts(3)
+    assert tried.rss is not None
+    assert tried.rss < second.memory < 2 * tried.rss
+    assert second.disk == 4 * MIB
+    assert [a.state for a in bench.attempts(4)] == [AttemptState.COMPLETE]

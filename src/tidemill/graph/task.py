@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
 
-from tidemill.graph import check, context
+from tidemill.graph import check, context, promised
 from tidemill.graph.call import Call
 from tidemill.graph.code import code_parts, combine
 from tidemill.graph.index import Axis
@@ -54,6 +54,7 @@ class Task(Generic[P, R_co]):
         name: shown everywhere.
         details: what else was given to the decorator.
         axis: the axis of repeats, or None.
+        promises: steps that wait for options of it, by their names.
     """
 
     fn: Callable[P, R_co]
@@ -67,6 +68,7 @@ class Task(Generic[P, R_co]):
         self._arity: int | None = None
         self._spec: tuple[int, TaskSpec] | None = None
         self._copies: dict[Policies, Task[P, R_co]] = {}
+        self.promises: dict[tuple[str, ...], promised.Step] = {}
         if fn is not None:
             functools.update_wrapper(self, fn)
 
@@ -100,13 +102,21 @@ class Task(Generic[P, R_co]):
     def options(self, **options: Any) -> "Task[P, R_co]":
         """A copy with other policies: `retries`, `timeout`, `cpus`, `memory`, `priority`, `cache`, ….
 
+        `cpus`, `memory`, `disk`, `accelerators` and `timeout` may be the result of another step.
+
         Raises:
             UsageError: if one is unknown or has an impossible value.
         """
-        policies = self.details.policies.changed(options)
+        fixed, coming = promised.split(options)
+        policies = self.details.policies.changed(fixed)
         if policies not in self._copies:
-            self._copies[policies] = self._copy(replace(self.details, policies=policies), self.axis)
-        return self._copies[policies]
+            self._copies[policies] = self.with_details(replace(self.details, policies=policies), self.axis)
+        found = self._copies[policies]
+        return promised.Promised(found, coming) if coming else found  # type: ignore[return-value]
+
+    def with_details(self, details: Details, axis: Axis | None = None) -> "Task[P, R_co]":
+        """The same function or command with other details."""
+        return self._copy(details, axis)
 
     def repeat(self, n: "int | Any", name: str | None = None) -> "Task[P, R_co]":
         """The task run `n` times with the same arguments, for different draws: see `tidemill.repeat`."""

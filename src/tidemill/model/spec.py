@@ -80,6 +80,8 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
             any of them, whether the function names them or not.
         spread: the function returns several outputs (tuple or mapping), one per output port.
         root: directory from which `module` can be imported, where nothing on the worker's own path has it.
+        promised: the step waits for options of that task: names and the task's details, pickled; see
+            `tidemill.graph.promised`.
         cwd: where the workflow was started: its module or script may read files from there while it is imported.
     """
 
@@ -91,6 +93,7 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
     root: str = ""
     cwd: str = ""
     classes: tuple[bytes, ...] = ()
+    promised: bytes = b""
 
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -23,6 +23,7 @@ from tidemill.graph import context
 from tidemill.graph.origin import origin
 from tidemill.model.spec import Python, TaskSpec, decode_spec
 from tidemill.model.states import Reason
+from tidemill.workers import promises
 from tidemill.workers.failure import Fault, one_line, user_traceback
 
 SCRIPT = "__tidemill_main__"
@@ -136,6 +137,8 @@ class Loader:
                 function, main = self._find(spec, python)
         if not _same(function, spec):
             raise _changed(function.spec, spec, python)
+        if python.promised:
+            return Loaded(spec, promises.caller(function, spec), main)
         return Loaded(spec, caller(getattr(function, "fn", function), spec), main)
 
     # ---------------------------------------------------------------------------------------------------------- finding
@@ -272,7 +275,8 @@ def _lookup(module: types.ModuleType, python: Python, spec: TaskSpec) -> Any:
 def _same(found: Any, spec: TaskSpec) -> bool:
     """Whether a task has the submitted digest. A function that is no task was pickled or cannot tell."""
     known = getattr(found, "spec", None)
-    return not isinstance(known, TaskSpec) or known.digest == spec.digest
+    promised = spec.python is not None and spec.python.promised
+    return not isinstance(known, TaskSpec) or known.digest == (spec.parts["task"] if promised else spec.digest)
 
 
 def _changed(found: TaskSpec, spec: TaskSpec, python: Python) -> Fault:

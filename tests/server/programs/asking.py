@@ -134,13 +134,75 @@ def impossible() -> Any:
 
 
 @tm.task
-def how_many(n: int) -> float:
-    return 1 / n
+def how_many(cpus: float) -> float:
+    return cpus
 
 
 @tm.workflow
-def promised(n: int, most: int) -> Any:
-    return occupied.options(cpus=how_many(most))(tm.sweep(range(n)))
+def promised(n: int, cpus: float) -> Any:
+    return occupied.options(cpus=how_many(cpus))(tm.sweep(range(n)))
+
+
+@tm.task
+def room(megabytes: int) -> dict[str, str]:
+    return {"memory": f"{megabytes} MiB", "time": "1:00:00"}
+
+
+@tm.task(outputs=("half", "rest"), retries=1)
+def halves(values: list[int], *, label: str = "x") -> tuple[list[int], str]:
+    return values[: len(values) // 2], label
+
+
+def draw(i: int) -> str:
+    return f"{i} {os.urandom(4).hex()}"
+
+
+drawn = tm.task(draw)
+counted = tm.command("wc -c < {file}", inputs={"file": Path}, stdout="n")
+
+
+@tm.task
+def grown(i: int) -> Any:
+    """Asks for what a step that it calls itself computes."""
+    return quick.options(memory=room(i)["memory"])(i)
+
+
+@tm.task
+def quick(i: int) -> int:
+    return i
+
+
+@tm.task
+def text(n: int) -> Path:
+    Path("text").write_text("x" * n)
+    return Path("text")
+
+
+@tm.workflow
+def promises() -> Any:
+    asked = room(700)
+    half, rest = halves.options(memory=asked["memory"], timeout=asked["time"], cpus=0.5)(
+        tm.sweep([1, 2, 3, 4]), label="y"
+    )
+    several = drawn.repeat(3).options(memory=asked["memory"])(5)
+    size = counted.options(cpus=how_many(0.25), retries=2)(text(12))
+    return [half, rest, several, size, grown(300)]
+
+
+@tm.workflow
+def bad_promise(cpus: Any) -> Any:
+    return quick.options(cpus=how_many(cpus))(77)
+
+
+@tm.task(memory="auto", disk="auto")
+def learning(n: int) -> int:
+    Path("file").write_bytes(bytes(n << 20))
+    return n
+
+
+@tm.workflow
+def learnt(n: int) -> Any:
+    return learning(n)
 
 
 def main(url: str, workers: str, name: str, *args: str) -> None:
