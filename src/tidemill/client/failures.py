@@ -10,9 +10,9 @@ import msgspec
 from tidemill.client import details, views
 from tidemill.client.details import Argument, AttemptInfo
 from tidemill.client.naming import store_option
-from tidemill.model.preview import duration
 from tidemill.model.errors import RunFailedError
 from tidemill.model.ids import run_id
+from tidemill.model.preview import duration
 from tidemill.provenance.meaning import Specs, meanings
 from tidemill.provenance.walk import Walk
 from tidemill.stores.state import attempts, blocks, lineage, overview

@@ -14,9 +14,9 @@ from tidemill.engine.engine import Engine
 from tidemill.engine.ids import Ids
 from tidemill.engine.turn import Turn
 from tidemill.graph.plan import Plan, build
-from tidemill.model.preview import duration
 from tidemill.model import delta
 from tidemill.model.digest import digest
+from tidemill.model.preview import duration
 from tidemill.provenance.meaning import Specs
 from tidemill.provenance.reasons import Tally, tally
 from tidemill.stores.state import blocks, history

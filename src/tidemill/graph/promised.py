@@ -130,10 +130,7 @@ class Step:
         """The specification."""
         base = self.task.spec
         parts = {"task": base.digest, "options": digest(",".join(self.names).encode())}
-        if base.python is None:
-            python = Python(self.task.name, pickled=_pickled(self.task))
-        else:
-            python = base.python
+        python = base.python or Python(self.task.name, pickled=_pickled(self.task))
         told = pickle.dumps((self.names, self.task.details))
         return structs.replace(
             base,
