@@ -6,11 +6,12 @@ from tests.engine.conftest import Drive
 from tidemill.client.usage import proposals, task_uses
 from tidemill.engine import auto
 from tidemill.model.amounts import spare_bytes, spare_seconds
+from tidemill.model.delta import ClassSpec
 from tidemill.model.protocol import Outcome
 from tidemill.model.spec import AUTO, Resources
 from tidemill.model.states import AttemptState
 from tidemill.stores.state import usage
-from tidemill.testing.engine import EngineDriver
+from tidemill.testing.engine import EngineDriver, StandingClock
 from tidemill.testing.graphs import Task
 
 MIB = 1 << 20
@@ -59,9 +60,33 @@ def test_a_request_is_what_complete_attempts_used_and_some_more(drive: Drive) ->
     assert first == Resources(cpus=0.5, memory=384 * MIB, disk=9 * MIB)
     assert asked(d, Resources(memory=5, disk=AUTO, like="work")) == Resources(memory=5, disk=9 * MIB)
     used(d, "work", (1.0, 1.0, 1000 * MIB, 0))
-    assert asked(d).memory == 384 * MIB, "for a moment an answer holds"
-    d.clock.now += auto.FRESH
     assert asked(d).memory == 1280 * MIB
+
+
+class SlowClock(StandingClock):
+    """A hundredth of a second goes by whenever somebody looks."""
+
+    def monotonic(self) -> float:
+        self.now += 0.01
+        return self.now
+
+
+def test_an_answer_that_took_long_holds_for_a_while(drive: Drive) -> None:
+    d = drive(Task("work"), clock=SlowClock())
+    used(d, "work", (1.0, 1.0, 300 * MIB, 0))
+    wanted = ClassSpec(0, 1.0, ASKING)
+
+    def answer() -> int:
+        with d.engine.turn() as turn:
+            return auto.settled(d.engine, turn.db, wanted).resources.memory
+
+    assert answer() == 384 * MIB
+    used(d, "work", (1.0, 1.0, 1000 * MIB, 0))
+    until = d.engine.peaks["work"][0]
+    d.clock.now = until - 1.0
+    assert answer() == 384 * MIB
+    d.clock.now = until
+    assert answer() == 1280 * MIB
 
 
 def test_figures_by_task(drive: Drive) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from tests.server.support import Bench
+from tidemill.client.details import show_run
+from tidemill.model.ids import parse
 from tidemill.model.states import AttemptState, Reason, RunState
+from tidemill.provenance.why import why
 from tidemill.stores.state import classes
 from tidemill.stores.state.classes import Class
 
@@ -36,15 +39,15 @@ def most_at_once(bench: Bench) -> int:
 
 
 ESCALATED = {
-    "hungry": (Reason.OUT_OF_MEMORY, "250 MiB it declared", "memory", 500 * MIB),
-    "wide": (Reason.DISK_FULL, "of disk it declared", "disk", 40 * MIB),
-    "slow": (Reason.TIMEOUT, "its timeout of 0.7 s", "walltime", 1.4),
+    "hungry": (Reason.OUT_OF_MEMORY, "250 MiB it declared", "memory", 500 * MIB, "memory 524 MB (raised from 262 MB)"),
+    "wide": (Reason.DISK_FULL, "of disk it declared", "disk", 40 * MIB, "disk 41.9 MB (raised from 21 MB)"),
+    "slow": (Reason.TIMEOUT, "its timeout of 0.7 s", "walltime", 1.4, "timeout 1.4 s (raised from 700 ms)"),
 }
 
 
 @pytest.mark.parametrize("what", ESCALATED)
 def test_what_exceeded_its_request_gets_more_of_that_and_succeeds(bench: Bench, what: str) -> None:
-    reason, message, column, after = ESCALATED[what]
+    reason, message, column, after, told = ESCALATED[what]
     bench.start("escalated", what).result()
     (failure,) = bench.failures(what)
     assert failure.reason == reason
@@ -56,6 +59,11 @@ def test_what_exceeded_its_request_gets_more_of_that_and_succeeds(bench: Bench, 
     others = {"memory": found.memory, "disk": found.disk, "walltime": found.walltime}
     del others[column]
     assert set(others.values()) <= {250 * MIB, 1024 * MIB, 30 * MIB, 20 * MIB, 30.0}
+    run = bench.run(what)
+    name = parse(f"{run.block}.{run.id}")
+    shown = bench.look(lambda db: show_run(db, name))
+    assert [option for option in shown.options if "raised" in option] == [told]
+    assert f"asks for {told}" in bench.look(lambda db: why(db, name)).text
     if column == "memory":
         assert first.rss is not None
         assert first.rss > 250 * MIB

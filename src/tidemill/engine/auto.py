@@ -17,8 +17,10 @@ RUNS = 100_000
 """Of the store's newest runs, so many are looked at."""
 ATTEMPTS = 1000
 """Of the attempts found there, so many count."""
-FRESH = 10.0
-"""Seconds for which an answer holds: a task that grows many blocks does not have the store read for each."""
+REST = 20
+"""An answer holds for so many times what it took to find it: work that grows many blocks does not have a large store
+read for each.
+"""
 
 
 def settled(engine: "Engine", db: Database, spec: ClassSpec) -> ClassSpec:
@@ -29,7 +31,8 @@ def settled(engine: "Engine", db: Database, spec: ClassSpec) -> ClassSpec:
     if until <= now:
         memory, disk = usage.peaks(db, asked.like, RUNS, ATTEMPTS)
         found = spare_bytes(memory), spare_bytes(disk)
-        engine.peaks[asked.like] = (now + FRESH, found)
+        after = engine.clock.monotonic()
+        engine.peaks[asked.like] = (after + REST * (after - now), found)
     memory = found[0] if asked.memory == AUTO else asked.memory
     disk = found[1] if asked.disk == AUTO else asked.disk
     return structs.replace(spec, resources=structs.replace(asked, memory=memory, disk=disk, like=""))
