@@ -189,6 +189,9 @@ def reasons() -> str:
 # ----------------------------------------------------------------------------------------------- environment variables
 
 VARIABLES = {
+    "TIDEMILL_ACCELERATORS": "what this machine, or this part of it, has for runs to share: `cuda:2`, "
+    "`nvidia-a100:4 + fpga:1`; without it, the NVIDIA devices that the system shows. A run with accelerators finds "
+    "there what it was given",
     "TIDEMILL_LEASE_SECONDS": "where several engines serve a store (PostgreSQL): seconds after which an engine that is "
     "not heard of is given up, and another one takes over what it had; 60",
     "TIDEMILL_STORE": "the store used where none is named: a directory, or `postgresql://…`; without it, `.tidemill`",

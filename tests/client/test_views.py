@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from tidemill.client.views import Table, duration, fields, moment, span
+from tidemill.client.views import Table, fields, moment, span
+from tidemill.model.preview import duration
 
 
 def test_a_table_is_aligned() -> None:

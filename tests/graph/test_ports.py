@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tidemill.graph import check
-from tidemill.graph.policies import Policies, memory
+from tidemill.graph.policies import Policies
 from tidemill.graph.ports import BindError, signature
+from tidemill.model import amounts
 from tidemill.model.errors import UsageError
 from tidemill.model.file import File
 
@@ -134,13 +135,13 @@ def test_how_deep_lists_are(annotation: object, depth: int | None, least: int) -
     [("2 GiB", 2 << 30), ("500MB", 500_000_000), ("1.5 kiB", 1536), ("7", 7), (7, 7), ("3 T", 3 * 1000**4), ("1b", 1)],
 )
 def test_amounts_of_memory(text: int | str, size: int) -> None:
-    assert memory(text) == size
+    assert amounts.size("memory", text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1", "2 QiB", "2 I", 1.5, True, None])
 def test_what_is_no_amount_of_memory(text: Any) -> None:
     with pytest.raises(UsageError):
-        memory(text)
+        amounts.size("memory", text)
 
 
 def test_policies_change_what_is_named() -> None:

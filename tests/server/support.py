@@ -21,7 +21,7 @@ from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import open_database
 from tidemill.testing.crash import MARK, every_run, marked, wait_for
 
-FLOWS = Path(__file__).parent / "programs" / "flows.py"
+PROGRAMS = Path(__file__).parent / "programs"
 PATIENCE = 60.0
 _failure = msgspec.msgpack.Decoder(Failure).decode
 
@@ -116,9 +116,10 @@ def one_says(programs: list[Program], text: str) -> None:
 
 
 class Bench:
-    """A directory with a store, gates, and the programs that work on it."""
+    """A directory with a store, gates, and the programs that work on it; `script` is what these execute."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, script: str = "flows.py") -> None:
+        self.script = PROGRAMS / script
         self.directory = directory
         self.url = str(directory / "store")
         self.environment: dict[str, str] = {}
@@ -136,7 +137,7 @@ class Bench:
 
     def start(self, flow: str, *args: object, workers: int = 1, prefix: tuple[str, ...] = ()) -> Program:
         """Start the script in a process of its own."""
-        command = [*prefix, sys.executable, str(FLOWS), self.url, str(workers), flow, *map(json.dumps, args)]
+        command = [*prefix, sys.executable, str(self.script), self.url, str(workers), flow, *map(json.dumps, args)]
         env = os.environ | {MARK: self._token, "TEST_DIRECTORY": str(self.directory)} | self.environment
         program = Program(command, env, self.directory)
         self._programs.append(program)

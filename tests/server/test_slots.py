@@ -7,7 +7,8 @@ import pytest
 
 from tidemill.model.protocol import Outcome
 from tidemill.model.states import AttemptState, Reason
-from tidemill.server.slots import AHEAD_SECONDS, LARGEST, RESERVE_AFTER, Ending, Slot, Slots
+from tidemill.server.devices import detect
+from tidemill.server.slots import AHEAD_SECONDS, LARGEST, MEASURED, RESERVE_AFTER, Ending, Slot, Slots
 from tidemill.stores.state.classes import Class
 
 CPUS, MEMORY = 4.0, 1000
@@ -16,15 +17,23 @@ large = Class(2, 1, 0, 1.0, 4.0, 0)
 larger = Class(3, 1, 0, 1.0, 64.0, 0)
 heavy = Class(4, 1, 0, 1.0, 1.0, 600)
 urgent = Class(5, 1, 9, 1.0, 1.0, 0)
-CLASSES = {c.id: c for c in (small, large, larger, heavy, urgent)}
+quarter = Class(6, 1, 0, 1.0, 0.25, 0)
+wide = Class(7, 1, 0, 1.0, 1.0, 0, disk=600)
+glue = Class(8, 1, 0, 1.0, 1.0, 0, local=1)
+one_gpu = Class(9, 1, 0, 1.0, 0.1, 0, accelerators="cuda:1")
+two_gpus = Class(10, 1, 0, 1.0, 0.1, 0, accelerators="cuda:2")
+exotic = Class(11, 1, 0, 1.0, 0.1, 0, accelerators="fpga:1")
+CLASSES = {c.id: c for c in (small, large, larger, heavy, urgent, quarter, wide, glue, one_gpu, two_gpus, exotic)}
+GPUS = detect({"TIDEMILL_ACCELERATORS": "cuda:2"})
 
 
 class Machine:
     """Slots with a clock that the test moves."""
 
-    def __init__(self, count: int = 4) -> None:
+    def __init__(self, count: int = 4, cpus: float = CPUS) -> None:
         self.now = 0.0
-        self.slots = Slots(CPUS, MEMORY, clock=lambda: self.now)
+        self.free = 1000
+        self.slots = Slots(cpus, MEMORY, clock=lambda: self.now, free=lambda: self.free, accelerators=GPUS)
         for number in range(count):
             slot = Slot(cast("Any", None), cast("Any", SimpleNamespace()), number + 1)
             slot.ready = True
@@ -43,9 +52,12 @@ class Machine:
         ids = list(range(self._runs + 1, self._runs + runs + 1))
         self._runs += runs
         self.flight.update({run: SimpleNamespace(cls=cls.id) for run in ids})
-        claimed = [SimpleNamespace(run=run, task=1) for run in ids]
+        claimed = [SimpleNamespace(run=run, task=1, environment=None) for run in ids]
         self[number].given(cast("Any", claimed), cast("Any", SimpleNamespace(flight=self.flight, classes=CLASSES)))
         self.slots.granted(cls.id)
+        if cls.accelerators:
+            self.refused, self.back = self.slots.equip(self[number], cast("Any", claimed), CLASSES)
+        self.environments = [c.environment for c in claimed]
         return ids
 
     def finish(self, number: int, runs: list[int], seconds: float) -> None:
@@ -196,3 +208,84 @@ def test_runs_that_are_not_sent_after_all_leave_no_trace() -> None:
     runs = machine.give(0, heavy)
     machine[0].over(runs)
     assert (machine[0].held, machine[0].cpus, machine[0].memory) == ({}, 0.0, 0)
+
+
+def test_fractions_share_a_processor() -> None:
+    machine = Machine(8, cpus=1.0)
+    given = [machine.give(n, quarter) for n in range(8) if machine.room(n, quarter)]
+    assert len(given) == 4
+    machine.finish(0, given[0], 1.0)
+    assert [n for n in range(8) if machine.room(n, quarter)] == [0, 4, 5, 6, 7]
+
+
+def test_disk_is_shared_and_what_is_written_already_is_not_set_aside_twice() -> None:
+    machine = Machine()
+    held = machine.give(0, wide)
+    assert machine.room(1, wide) == 0
+    assert machine.room(1, small) == 1
+    machine.now += MEASURED
+    machine.free = 700
+    machine[0].disk_used = 300
+    assert machine.room(1, wide) == 0
+    machine.now += MEASURED
+    machine.free = 900
+    assert machine.room(1, wide) == 1
+    machine.finish(0, held, 1.0)
+    assert (machine[0].disk, machine[0].disk_used) == (0, 0)
+
+
+def test_local_runs_stand_beside_what_takes_the_whole_machine() -> None:
+    machine = Machine()
+    machine.give(0, larger)
+    assert machine.room(1, small) == 0
+    assert machine.room(1, glue) == 1
+    machine.give(1, glue)
+    assert machine[1].cpus == 0
+
+
+def test_accelerators_are_assigned_by_number() -> None:
+    machine = Machine()
+    first = machine.give(0, one_gpu)
+    assert [e and e["CUDA_VISIBLE_DEVICES"] for e in machine.environments] == ["0"]
+    machine.give(1, one_gpu)
+    assert [e and e["CUDA_VISIBLE_DEVICES"] for e in machine.environments] == ["1"]
+    assert machine.room(2, one_gpu) == 0
+    assert machine.room(2, two_gpus) == 0
+    assert machine.room(2, small) == 1
+    machine.finish(0, first, 1.0)
+    assert machine.room(0, one_gpu) > 0
+    assert machine.room(2, one_gpu) > 0
+    assert machine.room(2, two_gpus) == 0
+
+
+def test_a_process_that_was_told_of_some_devices_is_not_told_of_others() -> None:
+    machine = Machine()
+    runs = [machine.give(n, one_gpu) for n in range(2)]
+    machine.finish(0, runs[0], 1.0)
+    machine.finish(1, runs[1], 1.0)
+    machine.give(1, one_gpu)
+    assert [e and e["CUDA_VISIBLE_DEVICES"] for e in machine.environments] == ["1"], "those it had before"
+    machine.finish(1, list(machine[1].held), 1.0)
+    assert machine.room(0, two_gpus) == 0
+    assert machine.slots.stale == [machine[0]]
+    assert machine.room(2, two_gpus) == 1
+
+
+def test_of_two_requests_in_one_claim_the_other_goes_back() -> None:
+    machine = Machine()
+    machine.give(0, one_gpu)
+    (run,) = machine.give(0, two_gpus)
+    assert [c.run for c in machine.back] == [run]
+    assert run not in machine[0].held
+    assert machine.refused == []
+
+
+def test_what_does_not_exist_is_taken_to_be_refused_unless_another_machine_may_have_it() -> None:
+    machine = Machine()
+    assert machine.room(0, exotic) > 0
+    (run,) = machine.give(0, exotic)
+    assert [c.run for c in machine.refused] == [run]
+    assert machine[0].held == {}
+    assert "fpga:1, and this machine has cuda:2" in machine.slots.lacking(exotic.accelerators)
+    machine.slots.sole = False
+    assert machine.room(0, exotic) == 0

@@ -20,6 +20,7 @@ from tidemill.model.states import AttemptState, DatumState, Reason
 from tidemill.model.values import inputs_in
 from tidemill.provenance.find import find_run
 from tidemill.provenance.meaning import Meaning, Specs, meanings
+from tidemill.provenance.request import request
 from tidemill.provenance.walk import Walk
 from tidemill.server.addresses import Place
 from tidemill.stores.state import attempts, blocks, data, edges, gathers, lineage, overview, runs, supersedes
@@ -75,6 +76,7 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
         started: seconds since the epoch.
         seconds, cpu: wall and CPU seconds.
         memory: peak in bytes.
+        disk: peak in bytes in its directory, None where it wrote no files.
         error: of a failure, in one line.
     """
 
@@ -87,6 +89,7 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None
     cpu: float | None
     memory: int | None
+    disk: int | None
     error: str
 
 
@@ -145,15 +148,16 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             yield f"output {o.port}", o.value if o.state == "complete" else o.state
 
     def _attempt_table(self) -> views.Table:
-        heads = ["try", "state", "reason", "worker", "started", "took", "cpu", "memory", "error"]
+        heads = ["try", "state", "reason", "worker", "started", "took", "cpu", "memory", "disk", "error"]
         rows = [
             [
                 a.number, a.state, a.reason, f"{a.worker}@{a.host}" if a.worker else "", views.moment(a.started),
-                views.span(a.seconds), views.span(a.cpu), views.memory(a.memory), shorten(a.error, 80),
+                views.span(a.seconds), views.span(a.cpu), views.memory(a.memory), views.memory(a.disk),
+                shorten(a.error, 80),
             ]
             for a in self.attempts
         ]  # fmt: skip
-        return views.Table(heads, rows, numbers=(0, 5, 6, 7))
+        return views.Table(heads, rows, numbers=(0, 5, 6, 7, 8))
 
     def __str__(self) -> str:
         parts = [views.fields(self._pairs())]
@@ -305,7 +309,7 @@ def show_run(db: Database, what: Id) -> RunInfo:
         newer=_run_name(others, newer),
         failure=(failure.traceback or f"{failure.kind}: {failure.message}") if failure is not None else "",
         scratch=failure.scratch if failure is not None else "",
-        options=_options(row, meaning.spec),
+        options=_options(db, row, meaning.spec),
         key=show_digest(bytes(row.key)),
     )
 
@@ -314,7 +318,7 @@ def _run_name(heads: dict[int, lineage.Head], run: int | None) -> str:
     return run_id(heads[run].block, run) if run is not None and run in heads else ""
 
 
-def _options(row: runs.Run, spec: TaskSpec) -> list[str]:
+def _options(db: Database, row: runs.Run, spec: TaskSpec) -> list[str]:
     found = []
     if row.flags & RunFlag.NO_CACHE:
         found.append("not cached")
@@ -322,14 +326,9 @@ def _options(row: runs.Run, spec: TaskSpec) -> list[str]:
         found.append("forced")
     if row.flags & RunFlag.EXTERNAL:
         found.append("external")
-    if spec.resources.cpus != 1:
-        found.append(f"cpus {spec.resources.cpus:g}")
-    if spec.resources.memory:
-        found.append(f"memory {size_text(spec.resources.memory)}")
+    found += request(db, row.cls, spec)
     if spec.retries:
         found.append(f"retries {spec.retries}")
-    if spec.timeout:
-        found.append(f"timeout {views.duration(spec.timeout)}")
     return found
 
 
@@ -379,7 +378,7 @@ def attempt_infos(db: Database, run: int) -> list[AttemptInfo]:
         found.append(
             AttemptInfo(
                 number=held.fence, state="running", reason="", worker=held.name, host=held.host, started=held.t,
-                seconds=None, cpu=None, memory=None, error="",
+                seconds=None, cpu=None, memory=None, disk=None, error="",
             )
         )  # fmt: skip
     return found
@@ -398,6 +397,7 @@ def _attempt_info(a: Attempt, names: dict[int, tuple[object, ...]]) -> AttemptIn
         seconds=a.t1 - a.t0 if a.t0 is not None and a.t1 is not None else None,
         cpu=a.cpu,
         memory=a.rss,
+        disk=a.disk,
         error=f"{failure.kind}: {failure.message}" if failure is not None else "",
     )
 

@@ -12,6 +12,7 @@ from tidemill.client.details import Argument, AttemptInfo
 from tidemill.client.naming import store_option
 from tidemill.model.errors import RunFailedError
 from tidemill.model.ids import run_id
+from tidemill.model.preview import duration
 from tidemill.provenance.meaning import Specs, meanings
 from tidemill.provenance.walk import Walk
 from tidemill.stores.state import attempts, blocks, lineage, overview
@@ -93,7 +94,7 @@ def _with_source(argument: Argument) -> str:
 
 def _tried(a: AttemptInfo) -> str:
     where = f" on {a.worker}@{a.host}" if a.worker else ""
-    took = f" after {views.duration(a.seconds)}" if a.seconds is not None else ""
+    took = f" after {duration(a.seconds)}" if a.seconds is not None else ""
     return f"{a.number}. {a.state}{took}{where}{': ' + a.error if a.error else ''}"
 
 

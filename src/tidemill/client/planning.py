@@ -16,6 +16,7 @@ from tidemill.engine.turn import Turn
 from tidemill.graph.plan import Plan, build
 from tidemill.model import delta
 from tidemill.model.digest import digest
+from tidemill.model.preview import duration
 from tidemill.provenance.meaning import Specs
 from tidemill.provenance.reasons import Tally, tally
 from tidemill.stores.state import blocks, history
@@ -100,7 +101,7 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
         text = f"{self.name}: {self.total('total'):,} runs: {', '.join(words)}"
         if self.seconds and run + waiting:
             unknown = f", {', '.join(self.unknown[:3])} not counted" if self.unknown else ""
-            text += f"; about {views.duration(self.seconds)} of work{unknown}"
+            text += f"; about {duration(self.seconds)} of work{unknown}"
         return text
 
     def table(self) -> views.Table:

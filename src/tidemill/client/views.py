@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import TextIO
 
-from tidemill.model.preview import size_text
+from tidemill.model.preview import duration, size_text
 
 _STYLES = {
     "complete": "green", "error": "bold red", "failed": "bold red", "running": "cyan", "ready": "cyan", "open": "cyan",
@@ -88,17 +88,6 @@ def cell(value: object) -> str:
     if value is None or value is False or value == 0:
         return ""
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def duration(seconds: float) -> str:
-    """`0.3 ms`, `2.1 s`, `3:05`, `2:04:09`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, secs = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
 
 
 def span(seconds: float | None) -> str:

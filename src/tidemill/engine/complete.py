@@ -101,6 +101,9 @@ def _record(turn: Turn, worker: int, taken: list[Taken]) -> None:
         [o.cpu for o, _ in taken],
         [o.rss for o, _ in taken],
     )
+    disks = [(o.run, o.fence, o.disk) for o, _ in taken if o.disk]
+    if disks:
+        attempts.note_disk(turn.db, disks)
     logs = [(o.run, o.fence, o.log) for o, _ in taken if o.log]
     if logs:
         attempts.log(turn.db, logs)

@@ -59,6 +59,8 @@ class Engine:
         sweeps: deltas with blocks being stopped, and the run at which their sweep goes on.
         random: draws hubs and classes.
         conflicts: transactions that met another engine's and were tried again.
+        memory: bytes of this machine, beyond which no request is raised; 0 if that is unknown.
+        peaks: task -> until when an answer of `auto` holds, and that answer.
         stale_hubs: hubs that were suspended and came back: their ready runs are looked up again when claimed.
     """
 
@@ -76,13 +78,15 @@ class Engine:
         self.hubs: Known[Hub] = Known(self.learn_shares)
         self.random = random.Random()
         self.conflicts = 0
+        self.memory = 0
+        self.peaks: dict[str, tuple[float, tuple[int, int]]] = {}
         self._clear()
         self.reload()
 
     def _clear(self) -> None:
         self._specs: dict[int, TaskSpec] = {}
         self._encoded: dict[bytes, int] = {}
-        self._class_ids: dict[tuple[int, int, float, float, int], int] = {}
+        self._class_ids: dict[tuple[object, ...], int] = {}
         self._facts: dict[int, Facts] = {}
         self.classes.clear()
         self.hubs.clear()
@@ -267,20 +271,20 @@ class Engine:
     def remember_class(self, c: Class) -> None:
         old = self.classes.get(c.id)
         if old is not None and old != c:
-            self._class_ids.pop((old.hub, old.priority, old.weight, old.cpus, old.memory), None)
+            self._class_ids.pop(old[1:], None)
         self.classes[c.id] = c
-        self._class_ids[(c.hub, c.priority, c.weight, c.cpus, c.memory)] = c.id
+        self._class_ids[c[1:]] = c.id
 
     def class_id(self, db: Database, hub: int, spec: ClassSpec) -> int:
         """The id of the class of a hub, stored if it is new."""
-        key = (hub, spec.priority, spec.weight, spec.resources.cpus, spec.resources.memory)
-        known = self._class_ids.get(key)
+        wanted = classes.made_of(0, hub, spec)
+        known = self._class_ids.get(wanted[1:])
         if known is None:
-            known = classes.find(db, *key)
+            known = classes.find(db, *wanted[1:])
             if known is None:
                 known = self.reserve("class", 1)
-                classes.add(db, Class(known, *key))
-            self.remember_class(Class(known, *key))
+                classes.add(db, wanted._replace(id=known))
+            self.remember_class(wanted._replace(id=known))
         return known
 
     def add_hub(self, turn: Turn, name: str, block: int | None, weight: float = 1.0, *, active: bool = True) -> int:

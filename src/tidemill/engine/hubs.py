@@ -2,10 +2,8 @@
 
 from tidemill.engine import flags, reopen, reuse, stand
 from tidemill.engine.turn import Turn
-from tidemill.model.delta import ClassSpec
 from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.events import Kind
-from tidemill.model.spec import Resources
 from tidemill.stores.state import blocks, classes, memo, meta, runs
 from tidemill.stores.state.classes import Hub
 from tidemill.stores.state.database import Database
@@ -105,7 +103,7 @@ def action(turn: Turn, ids: list[int], hub: int, weight: float = 1.0) -> int:
     _forget_actions(turn, rows, hub)
     for r in rows:
         own = engine.classes[r.cls]
-        cls = engine.class_id(turn.db, hub, ClassSpec(own.priority, float(weight), Resources(own.cpus, own.memory)))
+        cls = engine.class_id(turn.db, hub, own._replace(weight=float(weight)).spec)
         stood = stand.drop(turn, [r])
         classes.act(turn.db, [r.id], [cls])
         runs.set_flags(turn.db, [r.id], [r.flags | flags.SEVERAL_HUBS])
@@ -164,9 +162,7 @@ def _leave_own(turn: Turn, row: Run) -> None:
         cls = further[0]
         classes.withdraw(turn.db, [row.id], [cls])
     else:
-        cls = engine.class_id(
-            turn.db, _nowhere(turn), ClassSpec(own.priority, own.weight, Resources(own.cpus, own.memory))
-        )
+        cls = engine.class_id(turn.db, _nowhere(turn), own.spec)
     runs.set_class(turn.db, [row.id], [cls])
     if row.id in engine.flight:
         engine.flight[row.id] = engine.flight[row.id]._replace(cls=cls)

@@ -2,7 +2,7 @@
 run.
 """
 
-from tidemill.engine import cone, lost, serve, spread, stand
+from tidemill.engine import cone, escalate, lost, serve, spread, stand
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import Failed, Ready, Turn
 from tidemill.model import protocol
@@ -15,7 +15,9 @@ from tidemill.stores.state import attempts, blocks, data, leases, queues, runs
 LONGEST_BACKOFF = 3600.0
 """Seconds beyond which a backoff no longer doubles."""
 MAX_LOSSES = 5
-_FINAL = {Reason.CODE_CHANGED, Reason.BAD_INPUT, Reason.LOST_INPUT, Reason.TOO_MANY_LOSSES}
+_FINAL = {
+    Reason.CODE_CHANGED, Reason.BAD_INPUT, Reason.LOST_INPUT, Reason.TOO_MANY_LOSSES, Reason.NO_RESOURCES,
+}  # fmt: skip
 _encode = protocol.encode
 
 
@@ -97,14 +99,17 @@ def _wait(backoff: float, tries: int) -> float:
 
 
 def _later(turn: Turn, again: list[tuple[Outcome, Leased]]) -> None:
-    """RUNNING -> READY with a backoff that doubles with each try."""
+    """RUNNING -> READY with a backoff that doubles with each try, and with more of what the last had too little of."""
+    raised = escalate.escalate(turn, again)
     waits = [_wait(turn.engine.spec(turn.db, lease.task).backoff, lease.tries) for _, lease in again]
     at = [turn.engine.clock.monotonic() + w for w in waits]
     later = [(t, o.run) for t, w, (o, _) in zip(at, waits, again, strict=True) if w > 0]
     if later:
         queues.wake_at(turn.db, [t for t, _ in later], [queues.BACKOFF] * len(later), [r for _, r in later])
         turn.engine.next_timer = min(turn.engine.next_timer, *[t for t, _ in later])
-    turn.event(Kind.RETRYING, [o.run for o, _ in again])
+    more = {r.run for r in raised}
+    turn.event(Kind.RETRYING, [o.run for o, _ in again if o.run not in more])
+    turn.event(Kind.RETRYING, [r.run for r in raised], note=[r.note for r in raised])
     requeue(turn, [o.run for w, (o, _) in zip(waits, again, strict=True) if w <= 0])
 
 
@@ -176,10 +181,19 @@ def lose(turn: Turn, run: int, fence: int, worker: int, t0: float, failure: Fail
 
 
 def worker_died(
-    turn: Turn, worker: int, started: Started | None, failure: Failure, log: bytes, *, charge: bool
+    turn: Turn,
+    worker: int,
+    started: Started | None,
+    failure: Failure,
+    log: bytes,
+    *,
+    charge: bool,
+    peak: tuple[int, int] = (0, 0),
 ) -> None:
     """A worker's process is gone. What had started is charged: as a failed try if its own code ended the process
-    (`charge`), else as a loss. Prefetched neighbours are released free."""
+    (`charge`), else as a loss. Prefetched neighbours are released free. `peak` is the memory and the disk that was seen
+    in use.
+    """
     held = [(r, f) for r, f, _, _ in leases.of_workers(turn.db, [worker])]
     begun = started is not None and started[:2] in held
     if started is not None and begun:
@@ -187,8 +201,13 @@ def worker_died(
         held.remove((run, fence))
         if charge and (lease := turn.engine.flight.pop(run, None)) is not None:
             leases.give_back(turn.db, [run], [fence])
-            o = Outcome(run, fence, int(AttemptState.ERROR), [], t0, turn.now, log=log, failure=failure)
-            attempts.add(turn.db, [run], [fence], [worker], [o.state], [t0], [turn.now], [None], [None])
+            rss, disk = peak
+            o = Outcome(
+                run, fence, int(AttemptState.ERROR), [], t0, turn.now, rss=rss, log=log, failure=failure, disk=disk
+            )
+            attempts.add(turn.db, [run], [fence], [worker], [o.state], [t0], [turn.now], [None], [rss or None])
+            if disk:
+                attempts.note_disk(turn.db, [(run, fence, disk)])
             if log:
                 attempts.log(turn.db, [(run, fence, log)])
             failed(turn, [(o, lease)])

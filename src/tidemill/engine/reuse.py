@@ -110,10 +110,13 @@ def follow(turn: Turn, following: list[tuple[Ready, int]]) -> dict[int, int]:
         lifted = mine.priority > theirs.priority or not engine.hubs[theirs.hub].active
         if row.cls == r.cls or not lifted:
             continue
-        runs.set_class(turn.db, [leader], [r.cls])
-        moved[leader] = r.cls
-        rows[leader] = row._replace(cls=r.cls)
-        turn.hot.setdefault(r.cls, []).extend(stand.drop_from(turn, row.cls, [leader]))
+        cls = r.cls
+        if mine.spec.resources != theirs.spec.resources:  # it keeps its own, which may have been raised
+            cls = engine.class_id(turn.db, mine.hub, theirs._replace(priority=mine.priority, weight=mine.weight).spec)
+        runs.set_class(turn.db, [leader], [cls])
+        moved[leader] = cls
+        rows[leader] = row._replace(cls=cls)
+        turn.hot.setdefault(cls, []).extend(stand.drop_from(turn, row.cls, [leader]))
     turn.fresh = [r._replace(cls=moved.get(r.id, r.cls)) for r in turn.fresh] if moved else turn.fresh
     return moved
 

@@ -3,9 +3,7 @@ runs move to another class."""
 
 from tidemill.engine import reopen, stand
 from tidemill.engine.turn import Turn
-from tidemill.model.delta import ClassSpec
 from tidemill.model.errors import NotFoundError, UsageError
-from tidemill.model.spec import Resources
 from tidemill.stores.state import blocks, classes, meta, runs
 from tidemill.stores.state.classes import Class
 
@@ -75,8 +73,7 @@ def _move(turn: Turn, ids: list[int], priority: int | None, weight: float | None
     target: dict[int, int] = {}
     for old in {r.cls for r in rows}:
         new = _changed(engine.classes[old], priority, weight)
-        spec = ClassSpec(new.priority, new.weight, Resources(new.cpus, new.memory))
-        target[old] = engine.class_id(turn.db, new.hub, spec)
+        target[old] = engine.class_id(turn.db, new.hub, new.spec)
     moving = [r for r in rows if target[r.cls] != r.cls]
     for old in {r.cls for r in moving}:
         mine = [r.id for r in moving if r.cls == old]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from tidemill.engine import flags, gathers, newest, reuse, stand
+from tidemill.engine import auto, flags, gathers, newest, reuse, stand
 from tidemill.engine.keyindex import Source
 from tidemill.engine.turn import OPEN, TOTAL, Ready, Turn
 from tidemill.model import delta
@@ -115,7 +115,8 @@ def lay_out(turn: Turn, block: int, run_lo: int, out_lo: int, above: Facts, head
     """Store the delta's tasks and classes where they are new, and say where everything lies."""
     engine = turn.engine
     tasks = [engine.put_task(turn.db, spec) for spec in header.tasks]
-    classes = [engine.class_id(turn.db, above.hub, c) for c in header.classes]
+    asked = [auto.settled(engine, turn.db, c) if c.resources.like else c for c in header.classes]
+    classes = [engine.class_id(turn.db, above.hub, c) for c in asked]
     return Layout(block, run_lo, out_lo, block + 1, above, tasks, [engine.ports(t) for t in tasks], classes)
 
 

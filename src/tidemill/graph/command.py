@@ -97,7 +97,7 @@ def command(
             outputs it is one called "stdout".
         ok: exit codes that mean success.
         version: part of the task's identity.
-        options: `retries`, `timeout`, `cpus`, `memory`, … as for `tm.task`.
+        options: `retries`, `timeout`, `cpus`, `memory`, `disk`, `accelerators`, … as for `tm.task`.
 
     Raises:
         WiringError: with everything that is wrong with template and ports.

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from tidemill.graph.check import plain
 from tidemill.graph.future import Elements, Future, Group, Kind, Mapped, Owner
 from tidemill.graph.index import Axis, row_major
 from tidemill.graph.literals import SCALARS
 from tidemill.graph.ports import Signature
 from tidemill.model.delta import ClassSpec, RunFlag
-from tidemill.model.spec import TaskSpec, encode_spec
+from tidemill.model.spec import AUTO, TaskSpec, encode_spec
 from tidemill.model.values import Input, encode
 
 INPUTS = tuple(Input(n) for n in range(64))
@@ -122,4 +124,7 @@ class Entry:
 
 def class_of(spec: TaskSpec) -> ClassSpec:
     """The class that a task's runs stand in."""
-    return ClassSpec(spec.priority, 1.0, spec.resources)
+    found = spec.resources
+    if AUTO in (found.memory, found.disk):
+        found = structs.replace(found, like=spec.name)
+    return ClassSpec(spec.priority, 1.0, found)

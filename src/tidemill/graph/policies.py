@@ -1,42 +1,17 @@
 """How a task is scheduled: options that do not change what it computes."""
 
 import math
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from tidemill.model import accelerators, amounts
 from tidemill.model.errors import UsageError
-from tidemill.model.spec import Resources
+from tidemill.model.spec import AUTO, Raise, Resources
 from tidemill.model.states import OnInput
 
-_UNITS = {
-    "": 1,
-    "K": 1000,
-    "M": 1000**2,
-    "G": 1000**3,
-    "T": 1000**4,
-    "KI": 1 << 10,
-    "MI": 1 << 20,
-    "GI": 1 << 30,
-    "TI": 1 << 40,
-}
-_MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", re.IGNORECASE)
-
-
-def memory(value: int | str) -> int:
-    """Bytes from a number of bytes or a text such as "2 GiB" or "500MB".
-
-    Raises:
-        UsageError: if it is neither.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    found = _MEMORY.fullmatch(value) if isinstance(value, str) else None
-    if found is None or found[2].upper() not in _UNITS:
-        raise UsageError(
-            f"memory={value!r} is not an amount of memory", hint='Write bytes as an integer, or a text such as "2 GiB".'
-        )
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+Escalation = tuple[tuple[str, Raise], ...]
+"""By dimension; hashable."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +23,11 @@ class Policies:
     timeout: float = 0.0
     cpus: float = 1.0
     memory: int = 0
+    disk: int = 0
+    accelerators: str = ""
+    preemptible: bool = False
+    local: bool = False
+    escalate: Escalation | None = None
     cache: bool = True
     priority: int = 0
     checkpoint: bool = False
@@ -70,24 +50,37 @@ class Policies:
 
     @property
     def resources(self) -> Resources:
-        return Resources(self.cpus, self.memory)
+        return Resources(
+            self.cpus, self.memory, self.disk, self.accelerators, self.preemptible, self.timeout, self.local
+        )
 
 
 _MEANING = {
     "cache": "True or False",
     "checkpoint": "True or False",
+    "local": "True or False",
+    "preemptible": "True or False",
     "cpus": "a number above 0 and below 1e9",
     "priority": "an integer between -1e9 and 1e9",
     "retries": "an integer, 0 or more",
 }
-_SWITCHES = {"cache", "checkpoint"}
 _MOST = {"priority": 1e9, "cpus": 1e9}
 _NAMES = tuple(f.name for f in fields(Policies))
 
 
+_SWITCHES = frozenset({"cache", "checkpoint", "local", "preemptible"})
+_DIMENSIONS = ("memory", "disk", "timeout")
+
+
 def _checked(name: str, value: Any) -> Any:
-    if name == "memory":
-        return memory(value)
+    if name in {"memory", "disk"}:
+        return AUTO if value == "auto" else amounts.size(name, value)
+    if name == "timeout":
+        return amounts.seconds(name, value)
+    if name == "accelerators":
+        return accelerators.canonical(value)
+    if name == "escalate":
+        return _escalation(value)
     if name.startswith("on_"):
         return _on_input(name, value)
     if name in _SWITCHES:
@@ -99,6 +92,33 @@ def _checked(name: str, value: Any) -> Any:
     if not right or negative or (name == "cpus" and value == 0) or not abs(value) <= _MOST.get(name, math.inf):
         raise UsageError(f"{name}={value!r} must be {_MEANING.get(name, 'a number, 0 or more')}")
     return float(value) if wanted == (int, float) else value
+
+
+def _escalation(value: Any) -> Escalation | None:
+    """A factor for all dimensions, or a mapping of dimensions to a factor or to (factor, ceiling); False for none."""
+    if value is None:
+        return None
+    if value is False:
+        return ()
+    if not isinstance(value, Mapping):
+        value = dict.fromkeys(_DIMENSIONS, value)
+    if unknown := [name for name in value if name not in _DIMENSIONS]:
+        raise UsageError(
+            f"escalate: {', '.join(map(repr, unknown))} cannot be escalated",
+            hint=f"What can is {', '.join(_DIMENSIONS)}.",
+        )
+    return tuple(sorted((name, _raise(name, one)) for name, one in value.items()))
+
+
+def _raise(name: str, value: Any) -> Raise:
+    factor, most = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, 0)
+    if not isinstance(factor, (int, float)) or isinstance(factor, bool) or not 1 <= factor <= 1e6:
+        raise UsageError(
+            f"escalate: {name}={value!r} must be a factor, 1 or more, or a pair (factor, ceiling)",
+            hint='Write escalate=2, or escalate={"memory": (2, "64 GiB"), "timeout": 1.5}; False for never.',
+        )
+    ceiling = amounts.seconds(name, most) if name == "timeout" else amounts.size(name, most)
+    return Raise(float(factor), float(ceiling))
 
 
 def _on_input(name: str, value: Any) -> OnInput:

@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
 
-from tidemill.graph import check, context
+from tidemill.graph import check, context, promised
 from tidemill.graph.call import Call
 from tidemill.graph.code import code_parts, combine
 from tidemill.graph.index import Axis
@@ -55,6 +55,7 @@ class Task(Generic[P, R_co]):
         name: shown everywhere.
         details: what else was given to the decorator.
         axis: the axis of repeats, or None.
+        promises: steps that wait for options of it, by their names.
     """
 
     fn: Callable[P, R_co]
@@ -68,6 +69,7 @@ class Task(Generic[P, R_co]):
         self._arity: int | None = None
         self._spec: tuple[int, TaskSpec] | None = None
         self._copies: dict[Policies, Task[P, R_co]] = {}
+        self.promises: dict[tuple[str, ...], promised.Step] = {}
         if fn is not None:
             functools.update_wrapper(self, fn)
 
@@ -101,13 +103,21 @@ class Task(Generic[P, R_co]):
     def options(self, **options: Any) -> "Task[P, R_co]":
         """A copy with other policies: `retries`, `timeout`, `cpus`, `memory`, `priority`, `cache`, ….
 
+        `cpus`, `memory`, `disk`, `accelerators` and `timeout` may be the result of another step.
+
         Raises:
             UsageError: if one is unknown or has an impossible value.
         """
-        policies = self.details.policies.changed(options)
+        fixed, coming = promised.split(options)
+        policies = self.details.policies.changed(fixed)
         if policies not in self._copies:
-            self._copies[policies] = self._copy(replace(self.details, policies=policies), self.axis)
-        return self._copies[policies]
+            self._copies[policies] = self.with_details(replace(self.details, policies=policies), self.axis)
+        found = self._copies[policies]
+        return promised.Promised(found, coming) if coming else found  # type: ignore[return-value]
+
+    def with_details(self, details: Details, axis: Axis | None = None) -> "Task[P, R_co]":
+        """The same function or command with other details."""
+        return self._copy(details, axis)
 
     def repeat(self, n: "int | Any", name: str | None = None) -> "Task[P, R_co]":
         """The task run `n` times with the same arguments, for different draws: see `tidemill.repeat`."""
@@ -256,6 +266,7 @@ def specification(
         retries=policies.retries,
         backoff=policies.backoff,
         timeout=policies.timeout,
+        escalate=None if policies.escalate is None else dict(policies.escalate),
         cache=policies.cache,
         version=details.version,
         doc=doc,
@@ -371,9 +382,14 @@ def task(
     version: str | int = "",
     retries: int = 0,
     backoff: float = 1.0,
-    timeout: float = 0.0,
+    timeout: float | str = 0.0,
     cpus: float = 1.0,
     memory: int | str = 0,
+    disk: int | str = 0,
+    accelerators: Any = "",
+    preemptible: bool = False,
+    local: bool = False,
+    escalate: Any = None,
     cache: bool = True,
     checkpoint: bool = False,
     priority: int = 0,
@@ -389,9 +405,14 @@ def task(
     version: str | int = "",
     retries: int = 0,
     backoff: float = 1.0,
-    timeout: float = 0.0,
+    timeout: float | str = 0.0,
     cpus: float = 1.0,
     memory: int | str = 0,
+    disk: int | str = 0,
+    accelerators: Any = "",
+    preemptible: bool = False,
+    local: bool = False,
+    escalate: Any = None,
     cache: bool = True,
     checkpoint: bool = False,
     priority: int = 0,
@@ -418,9 +439,19 @@ def task(
         version: part of the task's identity; change it to have everything computed again.
         retries: how often a failed run is tried again.
         backoff: seconds before the first retry; doubles with each.
-        timeout: seconds after which a run is stopped, with its whole process tree; 0 for never.
+        timeout: time after which a run is stopped, with its whole process tree: seconds, or text such as "90s", "2h" or
+            "1:30:00"; 0 for never.
         cpus: processors that a run occupies; may be fractional.
-        memory: memory that a run needs, in bytes or as text such as "2 GiB"; 0 if that is unknown.
+        memory: memory that a run needs, in bytes or as text such as "2 GiB"; 0 if that is unknown, "auto" for what
+            earlier attempts of the task used, and some more.
+        disk: space that a run needs in its directory; as `memory`.
+        accelerators: what a run occupies of them: a number of GPUs, "cuda:1", "nvidia-a100:2", a mapping with count,
+            kind, brand, api and model, or a list of these.
+        preemptible: a run may be executed where it can be interrupted at any time.
+        local: runs stay with the engine and occupy no processors: for small steps between others.
+        escalate: how much more a retry gets of what the last attempt had too little of, memory, disk or time: a factor,
+            or a mapping of "memory", "disk" and "timeout" to a factor or to (factor, ceiling). By default twice as
+            much of what was declared; False for never.
         cache: whether results are reused.
         checkpoint: whether the step is done again, with all that it grew, when any of that fails: `retries` times, and
             each time as another draw, so that nothing of what failed is reused.

@@ -92,6 +92,12 @@ class LocalWorker:
         """What the process printed before it had its setup: why it did not come up."""
         return _tail(self._startup, size)
 
+    @property
+    def directory(self) -> Path:
+        """The working directory of the attempt under way."""
+        assert self.setup is not None
+        return staging.now_directory(self.setup.scratch, self.setup.worker)
+
     def salvage(self, run: int, fence: int) -> str:
         """After death: keep the directory of the attempt that was under way. Its path, or "" if it was empty."""
         if self.setup is None:

@@ -16,7 +16,7 @@ class Kind(IntEnum):
     COMPLETED = 3  # runs; actor: worker
     REUSED = 4  # runs; note: the runs reused, in the same order
     FAILED = 5  # runs; actor: worker
-    RETRYING = 6  # runs
+    RETRYING = 6  # runs; note: what each asks more of than before, as [dimension, from, to]
     RELEASED = 7  # runs; actor: worker
     LOST = 8  # runs; actor: worker
     GREW = 9  # runs; note: blocks

@@ -82,6 +82,17 @@ def size_text(size: int) -> str:
     return f"{size / {'kB': 1e3, 'MB': 1e6, 'GB': 1e9}[unit]:.3g} {unit}"
 
 
+def duration(seconds: float) -> str:
+    """`0.3 ms`, `2.1 s`, `3:05`, `2:04:09`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, secs = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
+
+
 class _Look:
     """Decodes into builtins, with `Shown` where there are none."""
 

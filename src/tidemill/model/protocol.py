@@ -53,13 +53,16 @@ class Input(Struct):
 
 
 class Claimed(Struct):
-    """A leased run. `inputs[i]` is what input number i of the argument template stands for."""
+    """A leased run. `inputs[i]` is what input number i of the argument template stands for; `environment` holds for
+    it alone.
+    """
 
     run: int
     fence: int
     task: int
     args: bytes
     inputs: list[Input] = []
+    environment: dict[str, str] | None = None
 
 
 class Work(Struct, tag=2):

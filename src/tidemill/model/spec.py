@@ -33,11 +33,39 @@ class Port(msgspec.Struct, frozen=True, omit_defaults=True):
     optional: bool = False
 
 
+AUTO = -1
+"""Stands for an amount of memory or disk that is taken from what earlier attempts used."""
+
+
 class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one attempt occupies. `cpus` may be fractional; `memory` in bytes, 0 for unspecified."""
+    """What one attempt occupies, and how much it may use.
+
+    Attributes:
+        cpus: processors; may be fractional.
+        memory: bytes, 0 for unspecified, `AUTO` until it is submitted.
+        disk: bytes in its directory; as `memory`.
+        accelerators: canonical text, see `tidemill.model.accelerators`; "" for none.
+        preemptible: it may run where it can be interrupted at any time.
+        walltime: seconds after which it is ended, 0 for never.
+        local: it stays with the engine and occupies no processors.
+        like: name of the task whose earlier attempts tell what is `AUTO`, "" if nothing is.
+    """
 
     cpus: float = 1.0
     memory: int = 0
+    disk: int = 0
+    accelerators: str = ""
+    preemptible: bool = False
+    walltime: float = 0.0
+    local: bool = False
+    like: str = ""
+
+
+class Raise(msgspec.Struct, frozen=True, array_like=True):
+    """How a dimension of a request grows when an attempt exceeded it: times `factor`, up to `most` (0: no ceiling)."""
+
+    factor: float
+    most: float = 0.0
 
 
 class Python(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,6 +80,8 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
             any of them, whether the function names them or not.
         spread: the function returns several outputs (tuple or mapping), one per output port.
         root: directory from which `module` can be imported, where nothing on the worker's own path has it.
+        promised: the step waits for options of that task: names and the task's details, pickled; see
+            `tidemill.graph.promised`.
         cwd: where the workflow was started: its module or script may read files from there while it is imported.
         role: what this task does for the task that is found there, see `tidemill.graph.checkpoints`; "" if it is that.
         base: with a role, the digest of the task that is found there.
@@ -69,6 +99,7 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
     role: str = ""
     base: bytes = b""
     options: dict[str, Any] = {}
+    promised: bytes = b""
 
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -99,6 +130,8 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             "environment", "ports".
         timeout: seconds, 0 for none.
         backoff: seconds before the first retry; doubles with each.
+        escalate: "memory", "disk" or "timeout" -> how much more a retry gets where the last attempt exceeded it; None
+            for what is usual.
         on_error, on_skipped, on_cancelled: what this task does when an input ended so.
         service: seconds between two looks at whether the service is still up; 0 for what is no service.
     """
@@ -115,6 +148,7 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     retries: int = 0
     backoff: float = 1.0
     timeout: float = 0.0
+    escalate: dict[str, Raise] | None = None
     cache: bool = True
     version: str = ""
     doc: str = ""

@@ -85,7 +85,7 @@ class Reason(IntEnum):
     SUPERSEDED = 16
     BY_HAND = 17
     LOST_INPUT = 18
-    NO_ROOM = 19
+    NO_RESOURCES = 19
 
 
 class RunView(StrEnum):

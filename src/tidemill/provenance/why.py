@@ -10,7 +10,7 @@ from tidemill.model.delta import RunFlag
 from tidemill.model.ids import Id, datum_id, run_id
 from tidemill.model.protocol import Failure
 from tidemill.model.states import DatumState, RunState, RunView
-from tidemill.provenance import difference
+from tidemill.provenance import difference, request
 from tidemill.provenance.difference import Change, Comparison
 from tidemill.provenance.find import find_run
 from tidemill.provenance.likeness import NEWEST, SAME_KEY, Likeness, Likenesses
@@ -157,6 +157,8 @@ class _Explainer:
             text += f"; why it was executed: {executed}" * tried
         elif state in {RunView.INVALID, RunView.DELETED}:
             text = f"its result was marked {state}; why it was executed: {text}"
+        more = request.raised(self._db, now.run.cls, now.spec)
+        text += f"; after failed attempts it asks for {', '.join(more)}" if more else ""
         return Why(
             run=run_id(now.run.block, run),
             task=now.spec.name,

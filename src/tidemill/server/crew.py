@@ -14,6 +14,7 @@ from tidemill.model import protocol
 from tidemill.model.errors import EngineLostError
 from tidemill.model.protocol import Failure, Setup, Started
 from tidemill.model.states import Reason
+from tidemill.server.sampling import Sampler, Used
 from tidemill.server.slots import Ending, Slot, Slots
 from tidemill.server.takeover import pool_directory, tidy
 from tidemill.stores.state.workers import Worker
@@ -34,6 +35,7 @@ class Death(NamedTuple):
     failure: Failure
     log: bytes
     charge: bool
+    peak: Used = Used()
 
 
 class Crew:
@@ -46,6 +48,9 @@ class Crew:
         objects: URL of the object store, for workers.
         slots: the workers as the engine sees them.
         watch: called with each new one.
+
+    Attributes:
+        sampler: looks at what they use.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Crew:
         self._pools: list[LocalPool] = []
         self._setups: dict[tuple[int, int], int] = {}
         self._stillborn = 0
+        self.sampler = Sampler(engine)
 
     # ------------------------------------------------------------------------------------------------- starting
 
@@ -154,12 +160,13 @@ class Crew:
             if self._stillborn >= STILLBORN:
                 last = slot.worker.startup_log().decode(errors="replace").strip() or kind
                 raise EngineLostError(f"the workers of this store do not come up: {last}")
-        return Death(slot, started, Failure(int(reason), kind, message, "", scratch), log, charge)
+        peak = self.sampler.used(slot, started.run, started.fence) if started else Used()
+        return Death(slot, started, Failure(int(reason), kind, message, "", scratch), log, charge, peak)
 
     def bury(self, turn: Turn, death: Death) -> None:
         """Charge the run under way, free what else the worker held, end its registration."""
         started, failure = death.started, death.failure
-        retry.worker_died(turn, death.slot.id, started, failure, death.log, charge=death.charge)
+        retry.worker_died(turn, death.slot.id, started, failure, death.log, charge=death.charge, peak=death.peak)
         reclaim.worker_left(turn, death.slot.id)
 
     def end(self, slot: Slot, ending: Ending) -> None:
@@ -229,35 +236,20 @@ class Crew:
     # ------------------------------------------------------------------------------------------------- limits
 
     def check_limits(self) -> bool:
-        """End what takes longer or more memory than it declared; whether runs were freed that others may take."""
-        now = time.monotonic()
+        """End what takes longer, or more memory or disk, than it declared; whether runs were freed that others may
+        take.
+        """
         freed = False
         for slot in self._slots.all:
             freed |= self._release_rest(slot)
-            started = slot.started()
-            if started is None:
-                continue
-            _, task = slot.held[started.run]
-            limit = self._engine.spec(self._engine.db, task).timeout
-            if 0 < limit < now - started.since:
-                message = f"it took longer than its timeout of {limit:g} s"
-                self.end(slot, Ending(Reason.TIMEOUT, message, started.run))
-        for pool in self._pools:
-            self._check_memory(pool)
+        for slot, ending in self.sampler.check(self._slots.all):
+            self.end(slot, ending)
         return freed
 
-    def _check_memory(self, pool: LocalPool) -> None:
-        limits: dict[int, tuple[Slot, int, int]] = {}
-        for slot in self._slots.all:
-            if slot.pool is pool and (started := slot.started()) is not None:
-                limit = self._engine.classes[slot.held[started.run][0]].memory
-                if limit:
-                    limits[slot.worker.number] = (slot, started.run, limit)
-        if not limits:
-            return
-        used = pool.sample_memory()
-        for number, (slot, run, limit) in limits.items():
-            found = used.get(number, 0)
-            if found > limit:
-                message = f"it used {found / 2**20:.0f} MiB of the {limit / 2**20:.0f} MiB it declared"
-                self.end(slot, Ending(Reason.OUT_OF_MEMORY, message, run))
+    def renew(self, stale: list[Slot]) -> None:
+        """End idle workers whose processes may hold on to accelerators that others have now; fresh ones take their
+        place.
+        """
+        for slot in stale:
+            if slot.open and not slot.held:
+                self.end(slot, Ending(Reason.STOPPED, "replaced for the sake of other accelerators"))

@@ -20,10 +20,11 @@ from tidemill.server import addresses, commands, takeover
 from tidemill.server.addresses import Place
 from tidemill.server.crew import Crew
 from tidemill.server.desk import Desk
+from tidemill.server.equipping import equip
 from tidemill.server.rounds import Round
 from tidemill.server.sessions import Session
 from tidemill.server.slots import LARGEST, SUBMITTING, Slot, Slots
-from tidemill.stores.state import blocks, leases
+from tidemill.stores.state import blocks, leases, workers
 from tidemill.stores.state.postgres import PostgresDatabase
 from tidemill.stores.state.workers import Worker
 
@@ -58,6 +59,8 @@ class Host:
         self.place = place
         self.objects = objects
         self.slots = slots
+        slots.sole = engine.alone
+        engine.memory = slots.memory
         self.crew = Crew(engine, me, place.directory, objects, slots, self._watch_slot)
         self.unreaped = 0
         self._lease = lease
@@ -179,6 +182,7 @@ class Host:
         self._reads, self._claims = [], False
         for slot, outcomes in found.outcomes:
             self.slots.learn(slot, outcomes)
+            self.crew.sampler.complement(slot, outcomes)
             slot.over([o.run for o in outcomes])
         turn = self._transact(found)
         self._send(found)
@@ -256,9 +260,18 @@ class Host:
                 taken = claim.claim(turn, slot.id, lambda c, n, slot=slot: slots.room(slot, c, n))  # type: ignore[misc]
                 if taken:
                     slot.given(taken, engine)
-                    found.grants.append((slot, taken))
-                    for cls in {slot.held[c.run][0] for c in taken}:
+                    got = {slot.held[c.run][0] for c in taken}
+                    for cls in got:
                         slots.granted(cls)
+                    if any(engine.classes[cls].accelerators for cls in got):
+                        left = equip(turn, slots, slot, taken)
+                        self._claims |= len(left) < len(taken)
+                        taken = left
+                if taken:
+                    found.grants.append((slot, taken))
+        if slots.stale:
+            stale, slots.stale = slots.stale, []
+            self.crew.renew(stale)
 
     def _send(self, found: Round) -> None:
         for slot, claimed in found.grants:
@@ -327,6 +340,7 @@ class Host:
             self._claims = True
         if not self.engine.alone:
             self.engine.transact(control.stop_strays)
+            self.slots.sole = len({w.host for w in workers.engines(self.engine.db)}) <= 1
             self._look_around()
 
     def _given_up(self) -> EngineLostError:

@@ -12,11 +12,11 @@ from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import session
 from tidemill.model.errors import ConfigError, TidemillError
-from tidemill.server import settling, takeover, trace
+from tidemill.server import devices, settling, takeover, trace
 from tidemill.server.addresses import LOG, STORE, Place, place_of
 from tidemill.server.host import Host
 from tidemill.server.lock import StoreLock
-from tidemill.server.slots import Slots, machine_cpus, machine_memory
+from tidemill.server.slots import Slots, free_disk, machine_cpus, machine_memory
 from tidemill.stores.state import workers
 from tidemill.stores.state.open import open_database, shown
 from tidemill.stores.state.workers import Worker
@@ -89,7 +89,9 @@ def _open(place: Place) -> Host:
     objects = engine.transact(lambda turn: _join(turn, me, lease, place))
     left = takeover.take_over(engine, place.directory)
     engine.transact(_suspend)
-    slots = Slots(machine_cpus(), machine_memory())
+    slots = Slots(
+        machine_cpus(), machine_memory(), free=lambda: free_disk(str(place.directory)), accelerators=devices.detect()
+    )
     host = Host(engine, me, place, objects, slots, lease)
     host.unreaped = left
     if place.alone:

@@ -1,8 +1,9 @@
 """The local workers as the engine sees them: what each holds, how much more it may get, and what ended it."""
 
 import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from tidemill.engine.engine import Engine
 from tidemill.launchers.local import LocalPool, LocalWorker
 from tidemill.model.protocol import Claimed, Outcome, Started
 from tidemill.model.states import Reason
+from tidemill.server import devices
+from tidemill.server.devices import Device
 from tidemill.stores.state.classes import Class
 
 AHEAD_SECONDS = 0.1
@@ -20,6 +23,8 @@ SUBMITTING = 150
 """The same while submissions wait: short messages make short transactions."""
 RESERVE_AFTER = 2.0
 """Seconds after which a request that does not fit beside others gets the machine reserved."""
+MEASURED = 2.0
+"""Seconds for which a measurement of the free disk holds."""
 _OVERHEAD = 1e-5
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -43,6 +48,10 @@ class Slot:
         ending: why the host is ending it, if it is; it gets nothing more.
         draining: when it was asked to end, and what it was doing.
         killed: it was not asked to end but killed.
+        cpus, memory, disk: what is set aside for it.
+        disk_used: what of that is known to be on the disk already.
+        devices: accelerators that the runs it holds may use; `wanted` is what these asked for.
+        seen: accelerators that its process has been told to use; its libraries may hold on to them.
     """
 
     def __init__(self, pool: LocalPool, worker: LocalWorker, registration: int) -> None:
@@ -56,7 +65,10 @@ class Slot:
         self.draining: tuple[float, Started | None] | None = None
         self.killed = False
         self.cpus = 0.0
-        self.memory = 0
+        self.memory = self.disk = self.disk_used = 0
+        self.wanted = ""
+        self.devices: list[Device] = []
+        self.seen: list[Device] = []
 
     @property
     def open(self) -> bool:
@@ -69,15 +81,17 @@ class Slot:
             cls = engine.flight[c.run].cls
             self.held[c.run] = (cls, c.task)
             found = engine.classes[cls]
-            self.cpus = max(self.cpus, found.cpus)
+            self.cpus = max(self.cpus, _cpus(found))
             self.memory = max(self.memory, found.memory)
+            self.disk = max(self.disk, found.disk)
 
     def over(self, runs: list[int]) -> None:
         """These runs are over for the worker, or were never sent to it."""
         for run in runs:
             self.held.pop(run, None)
         if not self.held:
-            self.cpus, self.memory = 0.0, 0
+            self.cpus, self.memory, self.disk, self.disk_used = 0.0, 0, 0, 0
+            self.wanted, self.devices = "", []
 
     def started(self) -> Started | None:
         """The run under way, if it is one of those it holds."""
@@ -92,14 +106,30 @@ class Slots:
         cpus: what runs may occupy together.
         memory: bytes that runs may ask for together.
         clock: monotonic seconds.
+        free: measures the free bytes of the file system on which runs have their directories.
+        accelerators: what runs may be given of them.
 
     Attributes:
         largest: runs in one message to a worker.
+        sole: no other machine serves the store: what does not exist here exists nowhere.
+        stale: idle workers that have been told to use other accelerators than those that are free.
     """
 
-    def __init__(self, cpus: float, memory: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        cpus: float,
+        memory: int,
+        clock: Callable[[], float] = time.monotonic,
+        free: Callable[[], int] = lambda: 1 << 62,
+        accelerators: Sequence[Device] = (),
+    ) -> None:
         self.cpus = cpus
         self.memory = memory
+        self.accelerators = list(accelerators)
+        self.sole = True
+        self.stale: list[Slot] = []
+        self._free = free
+        self._measured = (-MEASURED, 0)
         self.all: list[Slot] = []
         self._clock = clock
         self._seconds: dict[int, float] = {}
@@ -141,11 +171,13 @@ class Slots:
         reserved = self._reserved
         if not slot.open or (reserved is not None and reserved.id != cls.id and cls.priority <= reserved.priority):
             return 0
+        if cls.accelerators and not self._has(cls.accelerators):
+            return self.largest if self.sole else 0  # they are refused, not executed
         fits = self._fits(slot, cls)
         amount = self._amount(slot, cls.id, waiting)
         if fits and amount:
             return amount
-        if not fits or cls.cpus > slot.cpus or cls.memory > slot.memory:
+        if not fits or _cpus(cls) > slot.cpus or cls.memory > slot.memory or cls.disk > slot.disk:
             self._wait(cls)
         return 0
 
@@ -162,13 +194,85 @@ class Slots:
 
     def _fits(self, slot: Slot, cls: Class) -> bool:
         """Whether the worker may run this class beside what the others do."""
-        cpus = sum(s.cpus for s in self.all if s is not slot)
-        memory = sum(s.memory for s in self.all if s is not slot)
-        if cpus == 0 and memory == 0 and not slot.held:
+        if cls.accelerators and self._devices(slot, cls.accelerators) is None:
+            return False
+        others = [s for s in self.all if s is not slot]
+        cpus, memory = sum(s.cpus for s in others), sum(s.memory for s in others)
+        if cpus == 0 and memory == 0 and not slot.held and not any(s.disk for s in others):
             return True  # a request larger than the machine gets all of it, when nothing else runs
-        cpus += max(slot.cpus, cls.cpus)
-        memory += max(slot.memory, cls.memory)
-        return cpus <= self.cpus + 1e-9 and memory <= self.memory
+        if not cls.local and cpus + max(slot.cpus, cls.cpus) > self.cpus + 1e-9:
+            return False
+        if (cls.memory or not cls.local) and memory + max(slot.memory, cls.memory) > self.memory:
+            return False
+        return not cls.disk or self._disk_left(others) >= max(slot.disk, cls.disk) - slot.disk_used
+
+    def _disk_left(self, others: list[Slot]) -> int:
+        """Free bytes that nobody else has set aside."""
+        now = self._clock()
+        if now - self._measured[0] >= MEASURED:
+            self._measured = (now, self._free())
+        return self._measured[1] - sum(max(0, s.disk - s.disk_used) for s in others)
+
+    # ---------------------------------------------------------------------------------------------- accelerators
+
+    def _has(self, text: str) -> bool:
+        """Whether this machine has these accelerators at all."""
+        return devices.choose(text, self.accelerators) is not None
+
+    def _devices(self, slot: Slot, text: str) -> list[Device] | None:
+        """The accelerators that a worker would get; None if it cannot have them now.
+
+        What its process has been told to use it keeps, for a library that has opened a device does not let go of it: an
+        idle worker that would get others is to be replaced.
+        """
+        if slot.held:
+            return slot.devices if slot.wanted == text else None
+        taken = {d for s in self.all for d in s.devices}
+        found = devices.choose(text, [d for d in self.accelerators if d not in taken], slot.seen)
+        if found is not None and slot.seen and found != slot.seen:
+            self.stale.append(slot)
+            return None
+        return found
+
+    def equip(self, slot: Slot, claimed: list[Claimed], known: dict[int, Class]) -> tuple[list[Claimed], list[Claimed]]:
+        """Give the runs that a worker got the accelerators that they asked for.
+
+        Args:
+            claimed: what it has been given.
+            known: classes by id.
+
+        Returns:
+            Runs that ask for what does not exist, and those that must go back.
+        """
+        refused: list[Claimed] = []
+        back: list[Claimed] = []
+        for c in claimed:
+            text = known[slot.held[c.run][0]].accelerators
+            if not text:
+                continue
+            if not self._has(text):
+                refused.append(c)
+                continue
+            if not slot.wanted:
+                taken = {d for s in self.all for d in s.devices}
+                free = [d for d in self.accelerators if d not in taken]
+                slot.devices = slot.seen = devices.choose(text, free, slot.seen) or []
+                slot.wanted = text
+            if slot.wanted == text:
+                c.environment = devices.environment(slot.devices)
+            else:
+                back.append(c)
+        slot.over([c.run for c in (*refused, *back)])
+        return refused, back
+
+    def lacking(self, text: str) -> str:
+        """What to say of a run that asks for accelerators that do not exist."""
+        there = devices.show(self.accelerators) or "none"
+        return (
+            f"it asks for the accelerators {text}, and this machine has {there} ({devices.VARIABLE} says what it has)"
+        )
+
+    # ------------------------------------------------------------------------------------------------- waiting
 
     def _wait(self, cls: Class) -> None:
         """A class does not get in for what it asks for; after a while nothing of its priority or below passes it."""
@@ -196,12 +300,25 @@ class Slots:
         return counts
 
 
+def _cpus(cls: Class) -> float:
+    """Processors that a run of a class occupies."""
+    return 0.0 if cls.local else cls.cpus
+
+
 def machine_cpus() -> float:
     """Processors that this process may use."""
     try:
         return float(len(os.sched_getaffinity(0)))
     except AttributeError:
         return float(os.cpu_count() or 1)
+
+
+def free_disk(path: str) -> int:
+    """Free bytes of the file system that a directory is on."""
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return 1 << 62
 
 
 def machine_memory() -> int:

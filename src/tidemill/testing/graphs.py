@@ -100,8 +100,11 @@ class Graph:
         cpus: float = 1.0,
         flags: int = 0,
         need: int = 0,
+        resources: Resources | None = None,
     ) -> Slot:
-        """A run of `task`; `after` are outputs it only waits for, `need` says how many of its inputs it needs."""
+        """A run of `task`; `after` are outputs it only waits for, `need` says how many of its inputs it needs,
+        `resources` more than its `cpus`.
+        """
         edges: list[tuple[int, Slot]] = []
         template: list[Any] = []
         for value in args:
@@ -113,7 +116,7 @@ class Graph:
         edges += [(-1 - i, s) for i, s in enumerate(after)]
         if need:
             flags |= RunFlag.PARTIAL
-        cls = ClassSpec(priority, weight, Resources(cpus))
+        cls = ClassSpec(priority, weight, resources or Resources(cpus))
         out = self._outputs
         self._runs.append(_Run(task, _pack(template), edges, block, cls, flags, need or len(edges), out))
         self._outputs += self._tasks[task].outputs

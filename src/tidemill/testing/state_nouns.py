@@ -19,6 +19,7 @@ from tidemill.stores.state import (
     tasks,
     workers,
 )
+from tidemill.stores.state.attempts import Attempt
 from tidemill.stores.state.classes import Class, Hub
 from tidemill.stores.state.database import Database
 from tidemill.testing.state_base import StateSuite, refused, rows
@@ -41,18 +42,23 @@ class ClassesSuite(StateSuite):
 
     def test_a_class_is_found_by_all_that_it_is(self, db: Database) -> None:
         plain = Class(1, 1, 0, 1.0, 1.0, 0)
-        others = [plain._replace(**{name: 7}) for name in ("hub", "priority", "weight", "cpus", "memory")]
-        for number, one in enumerate(others, 2):
-            classes.add(db, one._replace(id=number))
+        numbers = ("hub", "priority", "weight", "cpus", "memory", "disk", "walltime", "preemptible", "local")
+        others = [Class._make([*plain[:at], 7, *plain[at + 1 :]]) for at in map(Class._fields.index, numbers)]
+        others.append(plain._replace(accelerators="cuda:1"))
+        others = [one._replace(id=number) for number, one in enumerate(others, 20)]
+        for one in others:
+            classes.add(db, one)
         assert classes.find(db, *plain[1:]) is None
         classes.add(db, plain)
         classes.add(db, plain._replace(id=8))  # of an engine that added it at the same moment
         assert classes.find(db, *plain[1:]) == 1
-        assert [classes.find(db, *one[1:]) for one in others] == [2, 3, 4, 5, 6]
+        assert [classes.find(db, *one[1:]) for one in others] == [one.id for one in others]
+        assert [classes.get(db, one.id) for one in others] == others
+        assert classes.get(db, 99) is None
         classes.change(db, 1, -5, 0.1)
         assert classes.find(db, *plain[1:]) == 8
         assert classes.every(db)[0] == Class(1, 1, -5, 0.1, 1.0, 0)
-        assert [c.id for c in classes.every(db)] == [1, 2, 3, 4, 5, 6, 8]
+        assert [c.id for c in classes.every(db)] == [1, 8, *(one.id for one in others)]
 
     def test_ready_runs_are_taken_in_order(self, db: Database) -> None:
         for cls in (1, 2, 3):
@@ -253,14 +259,15 @@ class RecordsSuite(StateSuite):
             db, [2, 1, 1], [1, 2, 1], [7] * 3, [3, 4, 8], [0.5, None, 1.0], [1.5] * 3, [0.1] * 3, [1 << 40, None, 0]
         )
         attempts.add(db, [1], [2], [9], [3], [9.0], [9.0], [9.0], [9])  # told twice: the first report stays
+        attempts.note_disk(db, [(2, 1, 1 << 41), (5, 1, 3)])
         attempts.fail(db, [(1, 2, 5, b"why"), (3, 1, 5, b"")])
         attempts.fail(db, [(1, 2, 6, b"not this")])
         attempts.log(db, [(1, 2, b"out"), (1, 1, b""), (2, 1, b"o")])
         attempts.log(db, [(1, 2, b"not this")])
         assert attempts.of(db, [2, 1, 5]) == [
-            (1, 1, 7, 8, 1.0, 1.5, 0.1, 0, None, None),
-            (1, 2, 7, 4, None, 1.5, 0.1, None, 5, b"why"),
-            (2, 1, 7, 3, 0.5, 1.5, 0.1, 1 << 40, None, None),
+            Attempt(1, 1, 7, 8, 1.0, 1.5, 0.1, 0, None, None),
+            Attempt(1, 2, 7, 4, None, 1.5, 0.1, None, 5, b"why"),
+            Attempt(2, 1, 7, 3, 0.5, 1.5, 0.1, 1 << 40, None, None, 1 << 41),
         ]
         assert attempts.logs(db, 1) == [(1, b""), (2, b"out")]
         assert attempts.logs(db, 3) == []

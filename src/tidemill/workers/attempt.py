@@ -5,6 +5,7 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,8 +64,9 @@ class Attempts:
         outs: list[Out] = []
         growth = b""
         failure: Failure | None = None
-        peak = 0
+        peak = disk = 0
         reason = Reason.BAD_INPUT
+        before = None if claim.environment is None else self._set_variables(claim.environment)
         try:
             if task is None:
                 task = self._load(claim.task)
@@ -88,14 +90,19 @@ class Attempts:
             self._scratch.stored()
         wall = time.monotonic() - start
         cpu, rss = self._meter.take(wall)
+        if before is not None:
+            self._set_variables(before)
         self._surroundings.restore(wall)
         log = self._capture.take()
         if not self._scratch.settle(wall):
+            disk = self._scratch.used()
             self._leave(claim, failure)
         if task is not None:
             task.seconds = wall
         state = _COMPLETE if failure is None else _ERROR
-        return Outcome(claim.run, claim.fence, state, outs, began, began + wall, cpu, peak or rss, log, failure, growth)
+        return Outcome(
+            claim.run, claim.fence, state, outs, began, began + wall, cpu, peak or rss, log, failure, growth, disk
+        )
 
     def expected(self, task: int) -> float:
         """Seconds that a run of this task will probably take; infinite if nobody knows."""
@@ -109,6 +116,17 @@ class Attempts:
     def resume(self) -> None:
         """Count CPU from here: the time since the last attempt was nobody's."""
         self._meter.start()
+
+    @staticmethod
+    def _set_variables(wanted: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Set environment variables (None: remove them); what they were."""
+        before = {name: os.environ.get(name) for name in wanted}
+        for name, text in wanted.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
+        return before
 
     def _load(self, task: int) -> Loaded:
         """Load a task for the first time. Calls that stand at the top level of its module are nobody's growth."""

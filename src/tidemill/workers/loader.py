@@ -24,6 +24,7 @@ from tidemill.graph.origin import origin
 from tidemill.graph.task import Task
 from tidemill.model.spec import Python, TaskSpec, decode_spec
 from tidemill.model.states import Reason
+from tidemill.workers import promises
 from tidemill.workers.failure import Fault, one_line, user_traceback
 
 SCRIPT = "__tidemill_main__"
@@ -137,9 +138,11 @@ class Loader:
                 function, main = self._find(spec, python)
         if not _same(function, spec):
             raise _changed(function.spec, spec, python)
-        return Loaded(
-            spec, _role(function, spec) if python.role else caller(getattr(function, "fn", function), spec), main
-        )
+        if python.promised:
+            return Loaded(spec, promises.caller(function, spec), main)
+        if python.role:
+            return Loaded(spec, _role(function, spec), main)
+        return Loaded(spec, caller(getattr(function, "fn", function), spec), main)
 
     # ---------------------------------------------------------------------------------------------------------- finding
 
@@ -280,7 +283,9 @@ def _same(found: Any, spec: TaskSpec) -> bool:
 
 def _meant(spec: TaskSpec) -> bytes:
     """The digest of the user's task, also of what stands in for it."""
-    return spec.python.base or spec.digest if spec.python is not None else spec.digest
+    if spec.python is None:
+        return spec.digest
+    return spec.parts["task"] if spec.python.promised else spec.python.base or spec.digest
 
 
 def _changed(found: TaskSpec, spec: TaskSpec, python: Python) -> Fault:

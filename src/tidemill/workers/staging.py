@@ -19,6 +19,7 @@ from tidemill.model.states import Reason
 from tidemill.model.values import Ref, decode, id_ref
 from tidemill.stores.objects.interface import ObjectStore
 from tidemill.stores.objects.transfer import fetch_url
+from tidemill.workers.diskuse import disk_use
 from tidemill.workers.failure import Fault, LostInput
 
 INPUTS = "inputs"
@@ -80,6 +81,10 @@ class Scratch:
             return True
         found = os.fstat(self._fd)
         return found.st_mtime == 0 and found.st_nlink > 0
+
+    def used(self) -> int:
+        """Bytes that the attempt has on its disk at its end, what the object store has taken over included."""
+        return disk_use(self.path) + sum(ref.size for path, ref in self._taken.items() if not os.path.lexists(path))
 
     def leave(self, kept: Path | None = None) -> str:
         """Get ready for the next attempt: move what was written to `kept`, or remove it.

@@ -6,6 +6,8 @@ the order of their ids. Changing a weight touches no run.
 
 from typing import NamedTuple
 
+from tidemill.model.delta import ClassSpec
+from tidemill.model.spec import Resources
 from tidemill.stores.state.database import Column, Database, Row, Statement, delete, insert
 
 _ADD_HUB = Statement("insert into hub(id, name, weight, active, block) values (?, ?, ?, ?, ?)")
@@ -13,11 +15,22 @@ _HUBS = Statement("select id, name, weight, active, block from hub order by id")
 _SET_ACTIVE = Statement("update hub set active = ? where id = ?")
 _SET_WEIGHT = Statement("update hub set weight = ? where id = ?")
 _FIND = Statement(
-    "select id from class where hub = ? and priority = ? and weight = ? and cpus = ? and memory = ? order by id limit 1"
+    "select id from class where hub = ? and priority = ? and weight = ? and cpus = ? and memory = ? and disk = ? "
+    "and walltime = ? and accelerators = ? and preemptible = ? and local = ? order by id limit 1"
 )
-_ADD = Statement("insert into class(id, hub, priority, weight, cpus, memory) values (?, ?, ?, ?, ?, ?)")
+_ADD = Statement(
+    "insert into class(id, hub, priority, weight, cpus, memory, disk, walltime, accelerators, preemptible, local) "
+    "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _CHANGE = Statement("update class set priority = ?, weight = ? where id = ?")
-_CLASSES = Statement("select id, hub, priority, weight, cpus, memory from class order by id")
+_CLASSES = Statement(
+    "select id, hub, priority, weight, cpus, memory, disk, walltime, accelerators, preemptible, local from class "
+    "order by id"
+)
+_GET = Statement(
+    "select id, hub, priority, weight, cpus, memory, disk, walltime, accelerators, preemptible, local from class "
+    "where id = ?"
+)
 _READY = insert("ready", "class:i run:i", ignore=True)
 _COUNTS = Statement("select class, count(*) from ready group by class")
 _STANDING = Statement("select c.id from class c where exists (select 1 from ready r where r.class = c.id)")
@@ -37,7 +50,7 @@ _NOTIFY = Statement("select 1", "select pg_notify('tidemill_ready', '')")
 
 
 class Class(NamedTuple):
-    """A class: what ready runs in it have in common."""
+    """A class: what ready runs in it have in common. See `model.spec.Resources`."""
 
     id: int
     hub: int
@@ -45,6 +58,32 @@ class Class(NamedTuple):
     weight: float
     cpus: float
     memory: int
+    disk: int = 0
+    walltime: float = 0.0
+    accelerators: str = ""
+    preemptible: int = 0
+    local: int = 0
+
+    @property
+    def spec(self) -> ClassSpec:
+        """The class without its id and hub."""
+        return ClassSpec(
+            self.priority,
+            self.weight,
+            Resources(
+                self.cpus, self.memory, self.disk, self.accelerators, bool(self.preemptible), self.walltime,
+                bool(self.local),
+            ),
+        )  # fmt: skip
+
+
+def made_of(cls: int, hub: int, spec: ClassSpec) -> Class:
+    """A class of a hub."""
+    r = spec.resources
+    return Class(
+        cls, hub, spec.priority, spec.weight, r.cpus, r.memory, r.disk, r.walltime, r.accelerators, int(r.preemptible),
+        int(r.local),
+    )  # fmt: skip
 
 
 class Hub(NamedTuple):
@@ -73,10 +112,17 @@ def set_weight(db: Database, hub: int, weight: float) -> None:
     db.run(_SET_WEIGHT, weight, hub)
 
 
-def find(db: Database, hub: int, priority: int, weight: float, cpus: float, memory: int) -> int | None:
-    """The id of this class, if it exists. Two engines may each add the same one; that does no harm."""
-    row = db.one(_FIND, hub, priority, weight, cpus, memory)
+def find(db: Database, *what: object) -> int | None:
+    """The id of the class with these columns, those of `Class` after its id, if it exists. Two engines may each add the
+    same one; that does no harm.
+    """
+    row = db.one(_FIND, *what)
     return int(row[0]) if row else None
+
+
+def get(db: Database, cls: int) -> Class | None:
+    row = db.one(_GET, cls)
+    return Class._make(row) if row else None
 
 
 def add(db: Database, new: Class) -> None:

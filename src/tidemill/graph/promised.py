@@ -1,0 +1,160 @@
+"""Requests that an earlier step computes: `f.options(cpus=future)(x)`.
+
+A small step that stays with the engine waits for the values; when they are there it calls the task with them, and its
+result is that call's. So it is growth like any other.
+"""
+
+import pickle
+from collections.abc import Mapping, Sequence
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from tidemill.graph import context
+from tidemill.graph.call import Call
+from tidemill.graph.check import UNKNOWN
+from tidemill.graph.code import combine
+from tidemill.graph.future import Pending
+from tidemill.graph.ports import BindError, Signature
+from tidemill.graph.problems import place
+from tidemill.model.digest import digest
+from tidemill.model.errors import UsageError, WiringError
+from tidemill.model.spec import Port, Python, Resources, TaskSpec
+
+if TYPE_CHECKING:
+    from tidemill.graph.index import Axis
+    from tidemill.graph.task import Task
+
+PROMISES = ("cpus", "memory", "disk", "accelerators", "timeout")
+"""Options that may be the result of a step."""
+
+
+def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options that are known and those that are to come.
+
+    Raises:
+        UsageError: one is to come that has to be known.
+    """
+    coming = {name: value for name, value in options.items() if isinstance(value, Pending)}
+    wrong = [name for name in coming if name not in PROMISES]
+    if wrong:
+        raise UsageError(
+            f"the option {wrong[0]!r} must be known while the workflow is being built",
+            hint=f"Only {', '.join(PROMISES)} may be the result of another step.",
+        )
+    return {name: value for name, value in options.items() if name not in coming}, coming
+
+
+class Promised:
+    """A task some of whose options are results of other steps. It is called like the task.
+
+    Args:
+        task: with the options that are known.
+        coming: futures by option.
+    """
+
+    def __init__(self, task: "Task[..., Any]", coming: Mapping[str, Any]) -> None:
+        self.task = task
+        self.name = task.name
+        self.__name__ = task.name
+        self._coming = dict(coming)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        graph = context.current()
+        try:
+            values = self.task.signature.bind(args, kwargs)
+        except BindError as error:
+            if graph is None:
+                raise WiringError([(place(), text) for text in error.texts]) from None
+            for text in error.texts:
+                graph.problem(text)
+            return graph.broken()
+        names = tuple(sorted(self._coming))
+        step = self.task.promises.get(names)
+        if step is None:
+            step = self.task.promises[names] = Step(self.task, names)
+        return step(*values, *(self._coming[name] for name in names))
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The same as calling it."""
+        return self(*args, **kwargs)
+
+    def options(self, **options: Any) -> "Promised | Task[..., Any]":
+        """A copy with other options; the task itself if none is to come any more.
+
+        Raises:
+            UsageError: if one is unknown or has an impossible value.
+        """
+        fixed, coming = split(options)
+        kept = {name: value for name, value in self._coming.items() if name not in fixed}
+        task = self.task.options(**fixed)
+        return Promised(task, kept | coming) if kept or coming else task
+
+    def repeat(self, n: Any, name: str | None = None) -> "Promised":
+        """It, run `n` times with the same arguments, for different draws."""
+        return Promised(self.task.repeat(n, name), self._coming)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name} with {', '.join(self._coming)} to come>"
+
+
+class Step:
+    """The step that waits for options of a task: a definition with the ports of the task, and one for each option."""
+
+    fn = None
+
+    def __init__(self, task: "Task[..., Any]", names: tuple[str, ...]) -> None:
+        self.task = task
+        self.names = names
+        self.name = f"resources of {task.name}"
+        self.axis: Axis | None = task.axis
+        self.output_types: Sequence[object] = task.output_types
+        self.output_names = task.output_names
+        self.mapping = task.mapping
+        own = task.signature
+        count = len(own.ports) + len(names)
+        ports = (*own.ports, *(Port(f"option {name}") for name in names))
+        types = (*own.types, *(UNKNOWN for _ in names))
+        self.signature = Signature(
+            task.name, ports, types, [Parameter.POSITIONAL_OR_KEYWORD] * count, [Parameter.empty] * count
+        )
+
+    def __call__(self, *values: Any) -> Any:
+        """One call, the values in port order."""
+        graph = context.current()
+        return Call(self, values, {}) if graph is None else graph.call(self, values)
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The specification."""
+        base = self.task.spec
+        parts = {"task": base.digest, "options": digest(",".join(self.names).encode())}
+        python = base.python or Python(self.task.name, pickled=_pickled(self.task))
+        told = pickle.dumps((self.names, self.task.details))
+        return structs.replace(
+            base,
+            name=self.name,
+            digest=combine(parts),
+            parts=parts,
+            kind="python",
+            inputs=self.signature.ports,
+            python=structs.replace(python, promised=told),
+            command=None,
+            resources=Resources(local=True),
+            retries=0,
+            timeout=0.0,
+            escalate=None,
+            doc="",
+        )
+
+    def options(self, **options: Any) -> "Step":
+        """The same for the task with other options, apart from those that are to come."""
+        fixed = {name: value for name, value in options.items() if name not in self.names}
+        return Step(self.task.options(**fixed), self.names) if fixed else self
+
+
+def _pickled(task: "Task[..., Any]") -> bytes:
+    import cloudpickle
+
+    return bytes(cloudpickle.dumps(task))
