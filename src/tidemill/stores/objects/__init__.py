@@ -1,7 +1,8 @@
 """Content-addressed bytes: a local directory, a bucket on S3, or memory.
 
 `open_objects` gives an `ObjectStore`; the interface says what it can do. Nothing here knows about runs. Beside it:
-`collect` deletes what nothing points to, `fetch_url` and `send_url` import and export single files.
+`collect` deletes what nothing points to, `fetch_url` and `send_url` import and export files and directories by
+address.
 """
 
 import os
