@@ -4,12 +4,13 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from tidemill.model.errors import ConfigError, MissingExtraError
-from tidemill.stores.objects.failures import first_line
+from tidemill.model.errors import ConfigError, MissingExtraError, UsageError
+from tidemill.stores.objects.failures import first_line, talking
 from tidemill.stores.objects.urls import bucket_place, scheme_of, shown
 
 if TYPE_CHECKING:
@@ -150,6 +151,27 @@ def az_backend(url: str, prefix: str) -> "AzureStore":
     client, retry = _connection(place.options, named)
     with _configuring(url):
         return AzureStore(place.bucket, prefix=prefix or None, config=config, client_options=client, retry_config=retry)
+
+
+_LONGEST_S = 7 * 24 * 3600
+
+
+def sign(connection: "Backend", key: str, place: str, expires: float) -> str | None:
+    """An address at which a key can be read without credentials for `expires` seconds; None for memory, which has none.
+
+    Raises:
+        UsageError: if that is more than a week, or nothing.
+        StoreError: if these credentials cannot sign.
+    """
+    import obstore
+    from obstore.store import MemoryStore
+
+    if not 1 <= expires <= _LONGEST_S:
+        raise UsageError(f"an address can be valid for 1 to {_LONGEST_S} seconds, not for {expires:g}")
+    if isinstance(connection, MemoryStore):
+        return None
+    with talking(place):
+        return obstore.sign(connection, "GET", key, timedelta(seconds=expires))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from tidemill.model.errors import NotFoundError, UsageError
-from tidemill.stores.objects.buckets import backend
+from tidemill.stores.objects.buckets import backend, sign
 from tidemill.stores.objects.failures import talking
 from tidemill.stores.objects.interface import CHUNK
 from tidemill.stores.objects.schemes.base import Found, Member, Opened, range_end
@@ -100,6 +100,10 @@ class Bucket:
         data = b"".join(source) if size <= WHOLE else source
         with talking(shown(url), write=True):
             obstore.put(connection, key, data, chunk_size=WHOLE)
+
+    def signed(self, url: str, expires: float) -> str | None:
+        """An address at which anybody can read a file for `expires` seconds, see `buckets.sign`."""
+        return sign(backend(url, ""), _key(url), shown(url), expires)
 
 
 def is_folder(url: str) -> bool:

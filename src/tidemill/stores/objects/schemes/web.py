@@ -119,8 +119,9 @@ def _reading(url: str) -> Iterator[None]:
 
 def _found(answer: "HTTPResponse") -> Found:
     length = answer.headers.get("Content-Length", "")
-    tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    return Found("file", int(length) if length.isdecimal() else None, tag=tag)
+    tag = answer.headers.get("ETag") or ""
+    # A weak one may stay the same for content that is only similar.
+    return Found("file", int(length) if length.isdecimal() else None, tag="" if tag.startswith("W/") else tag)
 
 
 def _whole(answer: "HTTPResponse", size: int | None) -> int | None:
