@@ -200,30 +200,32 @@ class Store(AbstractContextManager["Store"]):
     # ------------------------------------------------------------------------------------------------- files
 
     @without_our_frames
-    def fetch(self, url: str) -> File:
-        """Get a file from elsewhere into the store: a `tidemill.File`, to be given to workflows and to be read.
-
-        It stays as long as a workflow of this store was called with it; before, as long as the grace time of `gc`.
+    def fetch(self, url: str, *, move: bool = False, in_place: bool = False) -> File:
+        """Get a file or directory from elsewhere into the store: a `tidemill.File`, to be given to workflows and to be
+        read. It stays as long as a workflow of this store was called with it; before, as long as the grace time of `gc`.
 
         Args:
-            url: `https://…`, `http://…`, `s3://bucket/path` (options and credentials as for a store) or `file://…`.
+            url: `https://…`, `http://…`, `s3://bucket/path`, `gs://bucket/path`, `az://container/path` or `file://…`.
+            move: a file on this machine may become the store's own, without a copy; it is gone from its place.
+            in_place: the bytes stay where they are. They are read for their digest, and compared with it again whenever
+                they are used: content that was changed is an error.
 
         Raises:
             NotFoundError: there is no such file.
             StoreError: the server cannot be reached, or refuses.
-            UsageError: another kind of URL.
+            UsageError: another kind of URL, or what cannot be moved or left in place.
         """
-        return transfer.fetch(self, url)
+        return transfer.fetch(self, url, move=move, in_place=in_place)
 
     @without_our_frames
     def send(self, what: str | int | File | Path, url: str) -> transfer.Sent:
         """Write a file or directory of the store to a URL.
 
         Args:
-            what: a run (`"3.117"`), a workflow (`3`) or a datum (`"datum:45"`) whose value is a file or directory; or a
-                file.
-            url: `s3://bucket/path`, `https://…` (sent with PUT, as servers of presigned URLs expect it) or `file://…`.
-                A directory is sent file by file, except to this machine. What is there is replaced.
+            what: a run (`"3.117"`), a workflow (`3`) or a datum (`"datum:45"`) whose value is a file or directory; the
+                id of a file; or a file.
+            url: as for `fetch`; over `https://…` it is sent with PUT, as servers of presigned URLs expect it. A
+                directory is sent file by file, except to this machine. A file that is there is replaced.
 
         Raises:
             NotFoundError: there is no such thing, or no place to write to.
@@ -231,6 +233,23 @@ class Store(AbstractContextManager["Store"]):
             UsageError: the value is no file or directory, or another kind of URL.
         """
         return transfer.send(self, what, url)
+
+    @without_our_frames
+    def url_of(self, what: str | int | File | Path, expires: float = 3600.0) -> str:
+        """An address at which a file of the store can be read without the store.
+
+        Where objects are on S3, anybody who has it can read the file, for `expires` seconds. Else, and for directories,
+        it is a `file:` URL: of a read-only copy on this machine.
+
+        Args:
+            what: as for `send`.
+            expires: seconds, at most a week.
+
+        Raises:
+            NotFoundError: there is no such thing.
+            UsageError: the value is no file or directory; `expires` is too long.
+        """
+        return transfer.url_of(self, what, expires)
 
     # ------------------------------------------------------------------------------------------------- commands
 

@@ -67,7 +67,11 @@ def backend(url: str, prefix: str) -> "Backend":
 @lru_cache(16)
 def _connected(url: str, prefix: str, settings: tuple[tuple[str, str], ...], process: int) -> "Backend":
     """A connection is made once for what it depends on: one that is new for each file would shake hands each time."""
-    return {"s3": s3_backend, "gs": gs_backend, "az": az_backend}[scheme_of(url)](url, prefix)
+    del settings, process
+    scheme = scheme_of(url)
+    if scheme == "gs":
+        return gs_backend(url, prefix)
+    return az_backend(url, prefix) if scheme == "az" else s3_backend(url, prefix)
 
 
 def s3_backend(url: str, prefix: str) -> "S3Store":
@@ -100,8 +104,8 @@ def s3_backend(url: str, prefix: str) -> "S3Store":
 def gs_backend(url: str, prefix: str) -> "GCSStore":
     """A connection to the bucket of a `gs:` URL: Google Cloud Storage.
 
-    Settings come from the environment (`GOOGLE_APPLICATION_CREDENTIALS`, `GOOGLE_SERVICE_ACCOUNT`, `GOOGLE_BASE_URL`, …)
-    and from the query of the URL: `endpoint`, `anonymous`, `timeout` and `retries`, as for `s3_backend`.
+    Settings come from the environment (`GOOGLE_APPLICATION_CREDENTIALS`, `GOOGLE_SERVICE_ACCOUNT`, `GOOGLE_BASE_URL`,
+    …) and from the query of the URL: `endpoint`, `anonymous`, `timeout` and `retries`, as for `s3_backend`.
 
     Raises:
         ConfigError: for an unknown or malformed option.

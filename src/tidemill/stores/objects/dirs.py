@@ -9,7 +9,7 @@ equal manifests.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -105,8 +105,12 @@ class _Found(NamedTuple):
     target: bytes = b""
 
 
-def put_dir(store: ObjectStore, path: Path) -> tuple[Digest, int]:
-    """See `ObjectStore.put_dir`."""
+PutFile = Callable[[str], tuple[Digest, int]]
+"""Makes an object of the large file at a path; digest and size in bytes."""
+
+
+def put_dir(store: ObjectStore, path: Path, put_file: PutFile | None = None) -> tuple[Digest, int]:
+    """See `ObjectStore.put_dir`; `put_file` is used instead of the store's."""
     root = os.path.realpath(os.fsdecode(path))
     if not os.path.exists(root):
         raise NotFoundError(f"there is no directory {os.fspath(path)!s}")
@@ -117,7 +121,7 @@ def put_dir(store: ObjectStore, path: Path) -> tuple[Digest, int]:
     if problems:
         raise UsageError("\n".join([f"cannot store the directory {root}:", *(f"  {line}" for line in problems)]))
     entries = [Entry(one.relative, one.mode, target=one.target) for one in found if not stat.S_ISREG(one.mode)]
-    entries += _put_files(store, [one for one in found if stat.S_ISREG(one.mode)])
+    entries += _put_files(store, [one for one in found if stat.S_ISREG(one.mode)], put_file or store.put_file)
     return store.put(encode_manifest(entries)), sum(entry.size for entry in entries)
 
 
@@ -165,7 +169,7 @@ def _inside(root: str, path: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def _put_files(store: ObjectStore, found: list[_Found]) -> list[Entry]:
+def _put_files(store: ObjectStore, found: list[_Found], put_file: PutFile) -> list[Entry]:
     entries = []
     batch: list[tuple[_Found, bytes]] = []
 
@@ -178,7 +182,7 @@ def _put_files(store: ObjectStore, found: list[_Found]) -> list[Entry]:
     for one in found:
         data = _small(one.path)
         if data is None:
-            digest, size = store.put_file(one.path)
+            digest, size = put_file(one.path)
             entries.append(Entry(one.relative, one.mode, digest, size))
             continue
         batch.append((one, data))

@@ -7,6 +7,7 @@ several at a time.
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
@@ -14,8 +15,9 @@ from urllib.parse import quote, urlsplit
 from tidemill.model.digest import Digest
 from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.values import Ref
-from tidemill.stores.objects.dirs import Entry, decode_manifest, encode_manifest
+from tidemill.stores.objects.dirs import Entry, PutFile, decode_manifest, encode_manifest, put_dir
 from tidemill.stores.objects.interface import SMALL, ObjectStore
+from tidemill.stores.objects.references import ReferringStore
 from tidemill.stores.objects.schemes import Bucket, Files, Member, Scheme, scheme_for
 from tidemill.stores.objects.schemes.bucket import is_folder
 from tidemill.stores.objects.urls import bucket_place, local_path, shown
@@ -49,63 +51,76 @@ class Fetched(NamedTuple):
     ref: Ref
 
 
-def fetch_url(store: ObjectStore, url: str, *, move: bool = False) -> Fetched:
+def fetch_url(store: ObjectStore, url: str, *, move: bool = False, in_place: bool = False) -> Fetched:
     """Store the file or directory at a URL.
 
     Args:
         store: where to.
-        url: `file:///path`, `http://…`, `https://…`, `s3://bucket/key`, `gs://bucket/key`, `az://container/key` (options
-            and credentials as for a store), or a path. In a bucket, an address that ends with "/", or that is no file
-            but has files below, is a directory.
+        url: `file:///path`, `http://…`, `https://…`, `s3://bucket/key`, `gs://bucket/key`, `az://container/key`
+            (options and credentials as for a store), or a path. In a bucket, an address that ends with "/", or that is
+            no file but has files below, is a directory.
         move: the store may take a file of this machine itself; it is gone from its place afterwards.
+        in_place: the bytes stay where they are and the store refers to them, see `references`. Of a directory, those
+            of large files.
 
     Raises:
         NotFoundError: if there is no such file.
-        StoreError: if the server cannot be reached, refuses, or breaks off; nothing is stored then, or some of the files
-            of a directory and no directory.
-        UsageError: for any other kind of URL, and for names in a bucket that cannot be names of files.
+        StoreError: if the server cannot be reached, refuses, or breaks off; nothing is stored then, or some of the
+            files of a directory and no directory.
+        UsageError: for any other kind of URL, for names in a bucket that cannot be names of files, and if a file cannot
+            be moved or referred to.
     """
     scheme = scheme_for(url)
+    if move and (in_place or not isinstance(scheme, Files)):
+        raise UsageError(
+            f"{shown(url)} cannot be moved into the store",
+            hint="That can be done with files on this machine, and not together with leaving them in place.",
+        )
+    refer = _referring(store) if in_place else None
     if isinstance(scheme, Files):
-        return _fetch_local(store, scheme, url, move)
-    if move:
-        raise UsageError(f"{shown(url)} is not on this machine, and only what is can be moved into a store")
-    if isinstance(scheme, Bucket):
-        if is_folder(url):
-            return _fetch_dir(store, scheme, url)
-        try:
-            return _fetch_file(store, scheme, url)
-        except NotFoundError:
-            found = scheme.look(url)
-            if found is None or found.kind != "dir":
-                raise
-            return _fetch_dir(store, scheme, url)
-    return _fetch_file(store, scheme, url)
+        return _fetch_local(store, scheme, url, move, refer)
+    if not isinstance(scheme, Bucket):
+        return _fetch_file(store, scheme, url, refer)
+    if is_folder(url):
+        return _fetch_dir(store, scheme, url, refer)
+    try:
+        return _fetch_file(store, scheme, url, refer)
+    except NotFoundError:
+        found = scheme.look(url)
+        if found is None or found.kind != "dir":
+            raise
+        return _fetch_dir(store, scheme, url, refer)
 
 
-def _fetch_local(store: ObjectStore, scheme: Files, url: str, move: bool) -> Fetched:
+def _referring(store: ObjectStore) -> PutFile:
+    if not isinstance(store, ReferringStore):
+        raise UsageError(f"{shown(store.url)} cannot refer to files elsewhere", hint="Fetch them as copies.")
+    return store.refer
+
+
+def _fetch_local(store: ObjectStore, scheme: Files, url: str, move: bool, refer: PutFile | None) -> Fetched:
     path = local_path(url)
     name = os.path.basename(os.path.realpath(path) if is_folder(url) else path)
     found = scheme.look(url)
     if found is None or found.kind == "file":
-        digest, size = store.put_file(path, move=True) if move else store.put_file(path)
+        digest, size = refer(path) if refer else store.put_file(path, move=True) if move else store.put_file(path)
         return Fetched(digest, size, name, Ref(digest, size, "file", name, found.mode if found else 0o644))
     if move:
         raise UsageError(f"{path} is a directory, and only files can be moved into a store", hint="Fetch it by copy.")
-    digest, size = store.put_dir(path)
+    digest, size = put_dir(store, path, refer) if refer else store.put_dir(path)
     return Fetched(digest, size, name, Ref(digest, size, "dir", name))
 
 
-def _fetch_file(store: ObjectStore, scheme: Scheme, url: str) -> Fetched:
+def _fetch_file(store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | None) -> Fetched:
     opened = scheme.open(url)
     try:
-        digest, size = store.put_stream(opened.chunks)
+        digest, size = refer(url) if refer else store.put_stream(opened.chunks)
     finally:
         opened.close()
     return Fetched(digest, size, opened.name, Ref(digest, size, "file", opened.name, opened.found.mode))
 
 
-def _fetch_dir(store: ObjectStore, scheme: Scheme, url: str) -> Fetched:
+def _fetch_dir(store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | None) -> Fetched:
     """The files below a URL: small ones are read side by side and stored in batches, large ones streamed."""
     name = bucket_place(url).key.rpartition("/")[2]
     entries: list[Entry] = []
@@ -113,21 +128,11 @@ def _fetch_dir(store: ObjectStore, scheme: Scheme, url: str) -> Fetched:
 
     def flush() -> None:
         digests = store.put_many([data for _, data in batch])
-        entries.extend(
-            Entry(path, _FILE, digest, len(data)) for (path, data), digest in zip(batch, digests, strict=True)
-        )
+        for (path, data), digest in zip(batch, digests, strict=True):
+            entries.append(Entry(path, _FILE, digest, len(data)))
         batch.clear()
 
-    def bring(one: Member) -> Entry | tuple[bytes, bytes]:
-        opened = scheme.open(below(url, os.fsencode(one.name)))
-        try:
-            if one.size is not None and one.size > SMALL:
-                return Entry(os.fsencode(one.name), _FILE, *store.put_stream(opened.chunks))
-            return os.fsencode(one.name), b"".join(opened.chunks)
-        finally:
-            opened.close()
-
-    for brought in side_by_side(bring, _regular(scheme.walk(url), url)):
+    for brought in side_by_side(partial(_bring, store, scheme, url, refer), _regular(scheme.walk(url), url)):
         if isinstance(brought, Entry):
             entries.append(brought)
             continue
@@ -138,10 +143,25 @@ def _fetch_dir(store: ObjectStore, scheme: Scheme, url: str) -> Fetched:
         flush()
     if not entries and scheme.look(url) is None:
         raise NotFoundError(f"there is nothing at {shown(url)}")
-    manifest = encode_manifest(entries)
     _check_names(entries, url)
-    digest, size = store.put(manifest), sum(one.size for one in entries)
+    digest, size = store.put(encode_manifest(entries)), sum(one.size for one in entries)
     return Fetched(digest, size, name, Ref(digest, size, "dir", name))
+
+
+def _bring(
+    store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | None, one: Member
+) -> Entry | tuple[bytes, bytes]:
+    """A large file as it was stored, or the path and content of a small one."""
+    path = os.fsencode(one.name)
+    place = below(url, path)
+    large = one.size is not None and one.size > SMALL
+    if large and refer:
+        return Entry(path, _FILE, *refer(place))
+    opened = scheme.open(place)
+    try:
+        return Entry(path, _FILE, *store.put_stream(opened.chunks)) if large else (path, b"".join(opened.chunks))
+    finally:
+        opened.close()
 
 
 def _regular(members: Iterator[Member], url: str) -> Iterator[Member]:

@@ -53,8 +53,9 @@ class Opened:
 class Scheme(Protocol):
     """One kind of address.
 
-    Every method raises `NotFoundError` if there is nothing (or, when writing, no place to write to), `StoreError` if the
-    server cannot be reached or refuses, and `UsageError` for what this kind cannot do. No message has credentials in it.
+    Every method raises `NotFoundError` if there is nothing (or, when writing, no place to write to), `StoreError` if
+    the server cannot be reached or refuses, and `UsageError` for what this kind cannot do. No message has credentials
+    in it.
     """
 
     def look(self, url: str) -> Found | None:

@@ -37,12 +37,10 @@ class Web:
         return _found(answer)
 
     def list(self, url: str) -> Iterator[Member]:
-        raise UsageError(
-            f"{shown(url)} cannot be listed: web servers do not say which files they have",
-            hint="Name the files one by one.",
-        )
+        raise _no_listing(url)
 
-    walk = list
+    def walk(self, url: str) -> Iterator[Member]:
+        raise _no_listing(url)
 
     def open(self, url: str, start: int = 0, length: int | None = None) -> Opened:
         ranged = (start, length) != (0, None)
@@ -67,6 +65,13 @@ class Web:
         answer.close()
 
 
+def _no_listing(url: str) -> UsageError:
+    return UsageError(
+        f"{shown(url)} cannot be listed: web servers do not say which files they have",
+        hint="Name the files one by one.",
+    )
+
+
 class _RefusedError(StoreError):
     """An answer that is no good one, with its status."""
 
@@ -86,7 +91,7 @@ def _ask(
             hint="Use an address that works without, such as one that the server has signed.",
         )
     headers = {"User-Agent": "tidemill", **(headers or {})}
-    request = Request(url, data, headers, method=method)  # type: ignore[arg-type]  # noqa: S310 - the scheme is known
+    request = Request(url, data, headers, method=method)  # noqa: S310 - the scheme is known
     try:
         with _reading(url):
             answer: HTTPResponse = urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - the scheme is known
