@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.objects.servers import BUCKET, S3Server
-from tests.objects.web import LARGE, Web, serving
+from tests.objects.web import LARGE, Web
 from tidemill.model.digest import digest
 from tidemill.model.errors import ConfigError, NotFoundError, StoreError, UsageError
 from tidemill.stores.objects import SMALL, LocalStore, fetch_url, send_dir_url, send_url
@@ -21,12 +21,6 @@ def store(tmp_path: Path) -> Iterator[LocalStore]:
     store = LocalStore(tmp_path / "objects")
     yield store
     store.close()
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as server:
-        yield server
 
 
 @pytest.mark.parametrize(

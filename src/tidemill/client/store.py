@@ -201,8 +201,9 @@ class Store(AbstractContextManager["Store"]):
 
     @without_our_frames
     def fetch(self, url: str, *, move: bool = False, in_place: bool = False) -> File:
-        """Get a file or directory from elsewhere into the store: a `tidemill.File`, to be given to workflows and to be
-        read. It stays as long as a workflow of this store was called with it; before, as long as the grace time of `gc`.
+        """Get a file or directory from elsewhere into the store: a `tidemill.File`, to be given to workflows and read.
+
+        It stays as long as a workflow of this store was called with it; before, as long as the grace time of `gc`.
 
         Args:
             url: `https://…`, `http://…`, `s3://bucket/path`, `gs://bucket/path`, `az://container/path` or `file://…`.

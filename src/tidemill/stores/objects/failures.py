@@ -122,11 +122,11 @@ def _remote_failure(error: Exception, place: str, digest: Digest | None, write: 
         return not_found(digest, place) if digest else NotFoundError(f"there is nothing at {place}")
     if "QuotaExceeded" in text:
         return StoreFullError(f"cannot write to {place}: its quota is used up", hint="Free space there.")
+    # Without credentials obstore asks the metadata service that machines in these clouds have.
+    if any(service in text for service in _METADATA):
+        return StoreError(f"there are no credentials for {place}", hint=f"Set {variables}.")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "403 Forbidden" in text:
         kind = StoreFullError if write else StoreError
         hint = f"Check {variables}, and what that key may do."
         return kind(f"{place} refuses access: {first_line(error)}", hint=hint)
-    # Without credentials obstore asks the metadata service that machines in these clouds have.
-    anonymous = any(service in text for service in _METADATA)
-    hint = f"There are no credentials: set {variables}." if anonymous else ""
-    return StoreError(f"{place} has failed: {first_line(error)}", hint=hint)
+    return StoreError(f"{place} has failed: {first_line(error)}")

@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from tidemill.model.errors import NotFoundError, UsageError
+from tidemill.model.errors import NotFoundError, StoreError, UsageError
+from tidemill.stores.objects.ahead import Ahead
 from tidemill.stores.objects.buckets import backend, sign
 from tidemill.stores.objects.failures import talking
 from tidemill.stores.objects.interface import CHUNK
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 WHOLE = 8 << 20
 """A file up to this size is sent in one request."""
 
+_MOST_PARTS = 9_000  # S3 allows 10,000
 _PAGE = 1000
 
 _A = TypeVar("_A")
@@ -28,9 +30,9 @@ class Bucket:
     """See `Scheme`. A directory is what names begin with, up to a slash; it is there as long as it has members."""
 
     def look(self, url: str) -> Found | None:
+        connection, key = backend(url, ""), bucket_place(url).key
         import obstore
 
-        connection, key = backend(url, ""), bucket_place(url).key
         if key and not is_folder(url):
             try:
                 with talking(shown(url)):
@@ -45,9 +47,9 @@ class Bucket:
         return first is not None or not key
 
     def list(self, url: str) -> Iterator[Member]:
+        connection, key = backend(url, ""), bucket_place(url).key
         import obstore
 
-        connection, key = backend(url, ""), bucket_place(url).key
         with talking(shown(url)):
             found = obstore.list_with_delimiter(connection, key or None)
         above = f"{key}/" if key else ""
@@ -74,9 +76,9 @@ class Bucket:
                 yield Member(one["path"].removeprefix(above), one["size"])
 
     def open(self, url: str, start: int = 0, length: int | None = None) -> Opened:
+        connection, key = backend(url, ""), _key(url)
         import obstore
 
-        connection, key = backend(url, ""), _key(url)
         options: GetOptions = {}
         with talking(shown(url)):
             if (start, length) != (0, None):
@@ -92,14 +94,24 @@ class Bucket:
         return Opened(os.path.basename(key), _found(answer.meta), chunks, chunks.close)
 
     def write(self, url: str, chunks: Callable[[], Iterator[bytes]], size: int, mode: int) -> None:
-        import obstore
-
         del mode
         connection, key = backend(url, ""), _key(url)
-        source = chunks()
-        data = b"".join(source) if size <= WHOLE else source
-        with talking(shown(url), write=True):
-            obstore.put(connection, key, data, chunk_size=WHOLE)
+        import obstore
+
+        if size <= WHOLE:
+            data = b"".join(chunks())
+            with talking(shown(url), write=True):
+                obstore.put(connection, key, data)
+            return
+        with Ahead(chunks()) as source:
+            try:
+                with talking(shown(url), write=True):
+                    obstore.put(connection, key, source, chunk_size=max(WHOLE, -(-size // _MOST_PARTS)))
+            except StoreError:
+                # obstore may tell only that the source has failed, and not with what.
+                if source.error is not None:
+                    raise source.error from None
+                raise
 
     def signed(self, url: str, expires: float) -> str | None:
         """An address at which anybody can read a file for `expires` seconds, see `buckets.sign`."""
