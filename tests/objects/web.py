@@ -24,6 +24,9 @@ class Web(ThreadingHTTPServer):
         self.broken_off = threading.Event()
         self.files = {"/a%20file": b"content", "/large": LARGE, "/dir/": b"index", "/empty": b""}
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients may go when they like."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
@@ -61,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{digest(data).hex()}"'} if self.server.tags else {}
         asked = self.headers.get("Range", "").removeprefix("bytes=")
         if not asked or not self.server.ranges:
-            self.answer(200, data, **headers)
+            self.answer(200, data, None, **headers)
             return
         first, _, last = asked.partition("-")
         part = data[int(first) : int(last) + 1 if last else None]
@@ -69,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(416, b"")
             return
         where = f"bytes {first}-{int(first) + len(part) - 1}/{len(data)}"
-        self.answer(206, part, Content_Range=where, **headers)
+        self.answer(206, part, None, Content_Range=where, **headers)
 
     def vast(self) -> None:
         """A file of a gigabyte. Whoever stops reading it is noticed."""

@@ -1,7 +1,7 @@
 """Reading ahead in a thread of its own."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -39,6 +39,8 @@ class Ahead(Iterator[bytes]):
         except BaseException as error:  # noqa: BLE001 - raised again by who takes the chunks
             self.error = error
         finally:
+            if isinstance(self._source, Generator):
+                self._source.close()
             self._ready.put(None)
 
     def __enter__(self) -> Self:

@@ -29,7 +29,6 @@ REFERENCES = "refs"
 
 _KIND = "tidemill.reference"
 _VERSION = 1
-_GRAIN_S = 2.0
 
 
 class Reference(msgspec.Struct, array_like=True, frozen=True):
@@ -56,11 +55,13 @@ class ReferringStore(StoreBase):
     Args:
         inner: has the bytes that are in the store.
         notes: say where the others are.
+        grain_s: a file of this machine that was changed so many seconds ago is told from one that is changed now.
     """
 
-    def __init__(self, inner: ObjectStore, notes: Notes) -> None:
+    def __init__(self, inner: ObjectStore, notes: Notes, grain_s: float = 2.0) -> None:
         self.inner = inner
         self._notes = notes
+        self._grain_s = grain_s
         self.fresh_s = inner.fresh_s
 
     @property
@@ -84,7 +85,7 @@ class ReferringStore(StoreBase):
         elif scheme_of(url).startswith("http") and "?" in url:
             hint = "Fetch it as a copy: what stands behind the question mark may be secret, and may expire."
             raise UsageError(f"{shown(url)} cannot be referred to", hint=hint)
-        digest, ref = _read_whole(url)
+        digest, ref = _read_whole(url, self._grain_s)
         self._notes.write(digest.hex(), msgspec.msgpack.encode(ref))
         return digest, ref.size
 
@@ -119,7 +120,7 @@ class ReferringStore(StoreBase):
         if ref.tag and opened.found.tag == ref.tag:
             return opened, ref
         opened.close()
-        found, again = _read_whole(ref.url)
+        found, again = _read_whole(ref.url, self._grain_s)
         if found != digest:
             raise _changed(digest, ref)
         self._notes.write(digest.hex(), msgspec.msgpack.encode(again))
@@ -174,18 +175,14 @@ class ReferringStore(StoreBase):
             return self.inner.read_range(digest, start, length)
         except NotFoundError as error:
             ref = self._referred(digest, error)
-        opened, ref = self._open(digest, ref)
-        opened.close()
-        if not ref.tag:
-            return b"".join(self._chunks(digest, ref))[start : start + length]
-        part = scheme_for(ref.url).open(ref.url, start, length)
-        try:
-            data = b"".join(part.chunks)
-        finally:
-            part.close()
-        if ref.tag != (_tag_now(ref) if _is_local(ref.url) else part.found.tag):
-            raise _changed(digest, ref)
-        return data
+        if start >= ref.size or not length:
+            return b""
+        data = _range(digest, ref, start, length)
+        if data is None:
+            opened, ref = self._open(digest, ref)
+            opened.close()
+            data = _range(digest, ref, start, length)
+        return b"".join(self._chunks(digest, ref))[start : start + length] if data is None else data
 
     def open(self, digest: Digest, verify: bool = False) -> Iterator[bytes]:
         try:
@@ -281,14 +278,27 @@ def _is_local(url: str) -> bool:
     return not scheme_of(url)
 
 
-def _open(digest: Digest, ref: Reference) -> Opened:
+def _open(digest: Digest, ref: Reference, start: int = 0, length: int | None = None) -> Opened:
     try:
-        return scheme_for(ref.url).open(ref.url)
+        return scheme_for(ref.url).open(ref.url, start, length)
     except NotFoundError as error:
         raise NotFoundError(
             f"the object {show(digest)} is not in the store, which refers to {shown(ref.url)}, and that is gone",
             hint="Put the file back, or fetch it again from elsewhere.",
         ) from error
+
+
+def _range(digest: Digest, ref: Reference, start: int, length: int) -> bytes | None:
+    """A part of a file that has still its tag; None if it has not, or never had one."""
+    if not ref.tag:
+        return None
+    opened = _open(digest, ref, start, length)
+    try:
+        data = b"".join(opened.chunks)
+    finally:
+        opened.close()
+    tag = _tag_now(ref) if _is_local(ref.url) else opened.found.tag
+    return data if tag == ref.tag else None
 
 
 def _changed(digest: Digest, ref: Reference) -> IntegrityError:
@@ -298,7 +308,7 @@ def _changed(digest: Digest, ref: Reference) -> IntegrityError:
     )
 
 
-def _read_whole(url: str) -> tuple[Digest, Reference]:
+def _read_whole(url: str, grain_s: float) -> tuple[Digest, Reference]:
     """A file's digest, and what is to be noted about it."""
     scheme = scheme_for(url)
     start = time.time()
@@ -320,15 +330,15 @@ def _read_whole(url: str) -> tuple[Digest, Reference]:
         after = scheme.look(url)
         if after is None or after.tag != tag:
             raise UsageError(f"{url} was changed while it was read", hint="Fetch it when it is complete.")
-        if not _settled(url, start):
+        if not _settled(url, start - grain_s):
             tag = ""
     return h.digest(), Reference(url, size, tag)
 
 
-def _settled(path: str, start: float) -> bool:
-    """Whether a file was last changed so long before `start` that any later change has another time."""
+def _settled(path: str, before: float) -> bool:
+    """Whether a file was last changed before that time."""
     try:
-        return start - os.stat(path).st_ctime > _GRAIN_S
+        return os.stat(path).st_ctime < before
     except OSError:
         return False
 
