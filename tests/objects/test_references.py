@@ -25,6 +25,7 @@ from tidemill.stores.objects import (
     send_url,
 )
 from tidemill.stores.objects.notes import FileNotes
+from tidemill.stores.objects.references import References
 from tidemill.testing.objects_data import digests, some_bytes
 
 DATA = some_bytes((3 << 20) + 5)
@@ -57,7 +58,7 @@ def local(tmp_path: Path) -> Iterator[ReferringStore]:
 def settled(tmp_path: Path) -> Iterator[ReferringStore]:
     """A store for which files that were just written count as written long ago."""
     inner = LocalStore(tmp_path / "objects")
-    yield ReferringStore(inner, FileNotes(str(tmp_path / "objects" / "refs")), grain_s=-60.0)
+    yield ReferringStore(inner, References(FileNotes(str(tmp_path / "objects" / "refs")), grain_s=-60.0))
     inner.close()
 
 
@@ -165,14 +166,14 @@ def test_a_file_that_was_only_touched_is_still_the_same(settled: ReferringStore,
     path = tmp_path / "file"
     path.write_bytes(DATA)
     name = fetch_url(settled, str(path), in_place=True).digest
-    noted = settled.reference(name)
+    noted = settled.references.find(name)
     assert noted is not None
     assert noted.tag
     path.write_bytes(b"")
     path.write_bytes(DATA)
     os.utime(path, ns=(1, 1))
     assert settled.read_range(name, 1, 2) == DATA[1:3]
-    again = settled.reference(name)
+    again = settled.references.find(name)
     assert again is not None
     assert again.tag != noted.tag
     assert again.url == noted.url == str(path)
@@ -191,7 +192,7 @@ def test_what_is_gone_is_not_found(
     if elsewhere.kind == "http":
         web.files.clear()
     else:
-        os.unlink(local.reference(name).url)  # type: ignore[union-attr]
+        os.unlink(local.references.find(name).url)  # type: ignore[union-attr]
     with pytest.raises(NotFoundError, match="refers to"):
         local.get(name)
     assert local.exists([name]) == {name}

@@ -1,4 +1,4 @@
-"""Files elsewhere, as users look at them: `tm.urls`.
+"""Looking at files elsewhere, and reading them, without a store.
 
 Addresses are `file:///path` and plain paths, `https://…`, `http://…`, `s3://bucket/path`, `gs://bucket/path` and
 `az://container/path`. Credentials come from the environment; addresses with credentials in them are refused. Every

@@ -15,7 +15,7 @@ from tidemill.stores.objects.gc import GcReport, collect
 from tidemill.stores.objects.interface import SMALL, ObjectStore, Stored
 from tidemill.stores.objects.local import LocalStore
 from tidemill.stores.objects.notes import BucketNotes, FileNotes
-from tidemill.stores.objects.references import REFERENCES, ReferringStore
+from tidemill.stores.objects.references import REFERENCES, References, ReferringStore
 from tidemill.stores.objects.remote import RemoteStore, open_memory, open_s3
 from tidemill.stores.objects.transfer import Fetched, fetch_url, send_dir_url, send_url
 from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, shown
@@ -66,9 +66,9 @@ def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
     scheme = scheme_of(url)
     if scheme not in ("s3", "memory"):
         local = LocalStore(url)
-        return ReferringStore(local, FileNotes(os.path.join(local.root, REFERENCES)))
+        return ReferringStore(local, References(FileNotes(os.path.join(local.root, REFERENCES))))
     remote = open_s3(url) if scheme == "s3" else open_memory(url)
-    return ReferringStore(remote, BucketNotes(remote.backend, REFERENCES, shown(url)))
+    return ReferringStore(remote, References(BucketNotes(remote.backend, REFERENCES, shown(url))))
 
 
 def address_of(url: str | os.PathLike[str]) -> str:

@@ -49,24 +49,17 @@ class Reference(msgspec.Struct, array_like=True, frozen=True):
     version: int = _VERSION
 
 
-class ReferringStore(StoreBase):
-    """An object store, and the objects that it only refers to.
+class References:
+    """The notes of one store.
 
     Args:
-        inner: has the bytes that are in the store.
-        notes: say where the others are.
+        notes: where they are.
         grain_s: a file of this machine that was changed so many seconds ago is told from one that is changed now.
     """
 
-    def __init__(self, inner: ObjectStore, notes: Notes, grain_s: float = 2.0) -> None:
-        self.inner = inner
+    def __init__(self, notes: Notes, grain_s: float = 2.0) -> None:
         self._notes = notes
         self._grain_s = grain_s
-        self.fresh_s = inner.fresh_s
-
-    @property
-    def url(self) -> str:
-        return self.inner.url
 
     def refer(self, url: str) -> tuple[Digest, int]:
         """Make the file at a URL an object that stays there. It is read once, for its digest.
@@ -86,11 +79,14 @@ class ReferringStore(StoreBase):
             hint = "Fetch it as a copy: what stands behind the question mark may be secret, and may expire."
             raise UsageError(f"{shown(url)} cannot be referred to", hint=hint)
         digest, ref = _read_whole(url, self._grain_s)
-        self._notes.write(digest.hex(), msgspec.msgpack.encode(ref))
+        self._note(digest, ref)
         return digest, ref.size
 
-    def reference(self, digest: Digest) -> Reference | None:
-        """Where an object is that the store refers to; None if there is no such note.
+    def _note(self, digest: Digest, ref: Reference) -> None:
+        self._notes.write(digest.hex(), msgspec.msgpack.encode(ref))
+
+    def find(self, digest: Digest) -> Reference | None:
+        """Where an object is; None if there is no note about it.
 
         Raises:
             IntegrityError: if the note is damaged.
@@ -102,20 +98,21 @@ class ReferringStore(StoreBase):
         try:
             ref = msgspec.msgpack.decode(text, type=Reference)
         except msgspec.DecodeError as error:
-            place = f"{REFERENCES}/{digest.hex()} in {shown(self.url)}"
-            raise IntegrityError(f"{place} is no reference: {error}", hint="Fetch the file again.") from None
+            said = f"the note about {show(digest)} is no reference: {error}"
+            raise IntegrityError(said, hint="Fetch the file again.") from None
         if ref.version > _VERSION:
             raise NewerStoreError(f"a reference of version {ref.version}", hint="Upgrade Tidemill.")
         return ref
 
-    def _referred(self, digest: Digest, error: NotFoundError) -> Reference:
-        ref = self.reference(digest)
+    def get(self, digest: Digest, error: NotFoundError) -> Reference:
+        """Where an object is that the store itself has not, or `error`, with which it said so."""
+        ref = self.find(digest)
         if ref is None:
             raise error
         return ref
 
-    def _open(self, digest: Digest, ref: Reference) -> tuple[Opened, Reference]:
-        """The file that is referred to, if it is still what it was."""
+    def open(self, digest: Digest, ref: Reference) -> tuple[Opened, Reference]:
+        """The file that is referred to, if it is still what it was; and what is noted about it now."""
         opened = _open(digest, ref)
         if ref.tag and opened.found.tag == ref.tag:
             return opened, ref
@@ -123,11 +120,12 @@ class ReferringStore(StoreBase):
         found, again = _read_whole(ref.url, self._grain_s)
         if found != digest:
             raise _changed(digest, ref)
-        self._notes.write(digest.hex(), msgspec.msgpack.encode(again))
+        self._note(digest, again)
         return _open(digest, again), again
 
-    def _chunks(self, digest: Digest, ref: Reference) -> Iterator[bytes]:
-        opened, _ = self._open(digest, ref)
+    def chunks(self, digest: Digest, ref: Reference) -> Iterator[bytes]:
+        """The content. If it is not what it should be, that is an error at its beginning or in place of its end."""
+        opened, _ = self.open(digest, ref)
 
         def chunks() -> Iterator[bytes]:
             try:
@@ -138,6 +136,67 @@ class ReferringStore(StoreBase):
                 opened.close()
 
         return chunks()
+
+    def read(self, digest: Digest, ref: Reference) -> bytes:
+        """The whole content."""
+        return b"".join(self.chunks(digest, ref))
+
+    def range(self, digest: Digest, ref: Reference, start: int, length: int) -> bytes:
+        """A part of the content."""
+        if start >= ref.size or not length:
+            return b""
+        data = _range(digest, ref, start, length)
+        if data is None:
+            opened, ref = self.open(digest, ref)
+            opened.close()
+            data = _range(digest, ref, start, length)
+        return self.read(digest, ref)[start : start + length] if data is None else data
+
+    def give(self, digest: Digest, ref: Reference, path: Path, mode: int) -> Delivered:
+        """Write the content to a file. Never a link: who owns the original could change it while a task reads it."""
+        with new_file(path, mode) as target:
+            if _is_local(ref.url) and _cloned(digest, ref, target):
+                return "clone"
+            for chunk in self.chunks(digest, ref):
+                write_all(target, chunk)
+        return "copy"
+
+    def signed(self, digest: Digest, ref: Reference, expires: float) -> str | None:
+        """See `ObjectStore.signed`."""
+        opened, ref = self.open(digest, ref)
+        opened.close()
+        scheme = scheme_for(ref.url)
+        return scheme.signed(ref.url, expires) if isinstance(scheme, Bucket) else None
+
+    def list(self) -> Iterator[tuple[Digest, float]]:
+        """Every object that is referred to, and when that was noted."""
+        for name, mtime in self._notes.list():
+            digest = digest_of_name(name)
+            if digest:
+                yield digest, mtime
+
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Remove notes; the files stay."""
+        for digest in digests:
+            self._notes.remove(digest.hex())
+
+
+class ReferringStore(StoreBase):
+    """An object store, and the objects that it only refers to.
+
+    Args:
+        inner: has the bytes that are in the store.
+        references: say where the others are.
+    """
+
+    def __init__(self, inner: ObjectStore, references: References) -> None:
+        self.inner = inner
+        self.references = references
+        self.fresh_s = inner.fresh_s
+
+    @property
+    def url(self) -> str:
+        return self.inner.url
 
     # --------------------------------------------------------------------------------------------------------- put
 
@@ -159,36 +218,28 @@ class ReferringStore(StoreBase):
         try:
             return self.inner.get(digest, verify)
         except NotFoundError as error:
-            return b"".join(self._chunks(digest, self._referred(digest, error)))
+            return self.references.read(digest, self.references.get(digest, error))
 
     def get_many(self, digests: Sequence[Digest], verify: bool = False) -> list[bytes]:
         try:
             return self.inner.get_many(digests, verify)
         except NotFoundError as error:
             here = self.inner.exists(digests)
-            refs = {d: self._referred(d, error) for d in digests if d not in here}
+            refs = {d: self.references.get(d, error) for d in digests if d not in here}
             found = iter(self.inner.get_many([d for d in digests if d in here], verify))
-            return [b"".join(self._chunks(d, refs[d])) if d in refs else next(found) for d in digests]
+            return [self.references.read(d, refs[d]) if d in refs else next(found) for d in digests]
 
     def read_range(self, digest: Digest, start: int, length: int) -> bytes:
         try:
             return self.inner.read_range(digest, start, length)
         except NotFoundError as error:
-            ref = self._referred(digest, error)
-        if start >= ref.size or not length:
-            return b""
-        data = _range(digest, ref, start, length)
-        if data is None:
-            opened, ref = self._open(digest, ref)
-            opened.close()
-            data = _range(digest, ref, start, length)
-        return b"".join(self._chunks(digest, ref))[start : start + length] if data is None else data
+            return self.references.range(digest, self.references.get(digest, error), start, length)
 
     def open(self, digest: Digest, verify: bool = False) -> Iterator[bytes]:
         try:
             return self.inner.open(digest, verify)
         except NotFoundError as error:
-            return self._chunks(digest, self._referred(digest, error))
+            return self.references.chunks(digest, self.references.get(digest, error))
 
     def get_file(
         self, digest: Digest, path: Path, link: bool = False, mode: int = 0o644, verify: bool = False
@@ -198,24 +249,13 @@ class ReferringStore(StoreBase):
         except NotFoundError as error:
             if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
                 raise
-            ref = self._referred(digest, error)
-        # Never a link: who may change the file could do so while a task reads it.
-        with new_file(path, mode) as target:
-            if _is_local(ref.url) and _cloned(digest, ref, target):
-                return "clone"
-            for chunk in self._chunks(digest, ref):
-                write_all(target, chunk)
-        return "copy"
+            return self.references.give(digest, self.references.get(digest, error), path, mode)
 
     def signed(self, digest: Digest, expires: float) -> str | None:
         try:
             return self.inner.signed(digest, expires)
         except NotFoundError as error:
-            ref = self._referred(digest, error)
-        opened, ref = self._open(digest, ref)
-        opened.close()
-        scheme = scheme_for(ref.url)
-        return scheme.signed(ref.url, expires) if isinstance(scheme, Bucket) else None
+            return self.references.signed(digest, self.references.get(digest, error), expires)
 
     # ------------------------------------------------------------------------------------------------------- survey
 
@@ -223,27 +263,20 @@ class ReferringStore(StoreBase):
         digests = set(digests)
         found = self.inner.exists(digests)
         if len(found) < len(digests):
-            found |= digests.intersection(one for one, _ in self._referred_to())
+            found |= digests.intersection(one for one, _ in self.references.list())
         return found
-
-    def _referred_to(self) -> Iterator[tuple[Digest, float]]:
-        for name, mtime in self._notes.list():
-            digest = digest_of_name(name)
-            if digest:
-                yield digest, mtime
 
     def size(self, digest: Digest) -> int:
         try:
             return self.inner.size(digest)
         except NotFoundError as error:
-            return self._referred(digest, error).size
+            return self.references.get(digest, error).size
 
     def delete(self, digests: Iterable[Digest], before: float | None = None) -> set[Digest]:
         doomed = set(digests)
-        referred = {digest: mtime for digest, mtime in self._referred_to() if digest in doomed}
-        young = {d for d, mtime in referred.items() if before is not None and mtime >= before}
-        for digest in referred.keys() - young:
-            self._notes.remove(digest.hex())
+        referred = {digest: mtime for digest, mtime in self.references.list() if digest in doomed}
+        young = {digest for digest, mtime in referred.items() if before is not None and mtime >= before}
+        self.references.forget(referred.keys() - young)
         removed = self.inner.delete(doomed - young, before)
         return removed | (referred.keys() - young)
 
@@ -264,7 +297,7 @@ class ReferringStore(StoreBase):
 
     def list(self) -> Iterator[Stored]:
         yield from self.inner.list()
-        referred = dict(self._referred_to())
+        referred = dict(self.references.list())
         here = self.inner.exists(referred) if referred else set()
         for digest, mtime in referred.items():
             if digest not in here:

@@ -229,17 +229,8 @@ class RemoteStore(StoreBase):
 
         with talking(self._place, digest):
             result = obstore.get(self.backend, _key(digest))
-        chunks = self._chunks(iter(result.stream(min_chunk_size=CHUNK)), digest)
+        chunks = _chunks(iter(result.stream(min_chunk_size=CHUNK)), digest, self._place)
         return checked(chunks, digest, self._place) if verify else chunks
-
-    def _chunks(self, stream: Iterator[bytes], digest: Digest) -> Iterator[bytes]:
-        while True:
-            with talking(self._place, digest):
-                chunk = next(stream, None)
-            if chunk is None:
-                return
-            if chunk:
-                yield chunk
 
     def get_file(
         self, digest: Digest, path: Path, link: bool = False, mode: int = 0o644, verify: bool = False
@@ -312,6 +303,16 @@ class RemoteStore(StoreBase):
                 digest = digest_of_name(one["path"].replace("/", "", 1))
                 if digest:
                     yield Stored(digest, one["size"], one["last_modified"].timestamp())
+
+
+def _chunks(stream: Iterator[bytes], digest: Digest, place: str) -> Iterator[bytes]:
+    while True:
+        with talking(place, digest):
+            chunk = next(stream, None)
+        if chunk is None:
+            return
+        if chunk:
+            yield chunk
 
 
 def _key(digest: Digest) -> str:

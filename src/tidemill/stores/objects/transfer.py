@@ -95,7 +95,7 @@ def fetch_url(store: ObjectStore, url: str, *, move: bool = False, in_place: boo
 def _referring(store: ObjectStore) -> PutFile:
     if not isinstance(store, ReferringStore):
         raise UsageError(f"{shown(store.url)} cannot refer to files elsewhere", hint="Fetch them as copies.")
-    return store.refer
+    return store.references.refer
 
 
 def _fetch_local(store: ObjectStore, scheme: Files, url: str, move: bool, refer: PutFile | None) -> Fetched:
