@@ -162,6 +162,26 @@ def test_times_that_were_set_back_deceive_nobody(local: ReferringStore, tmp_path
             read()
 
 
+def test_a_whole_file_is_held_against_its_digest_whatever_its_tag_says(settled: ReferringStore, tmp_path: Path) -> None:
+    """As if it had been changed without a trace: the note about another content leads to this file."""
+    (tmp_path / "file").write_bytes(DATA)
+    name = fetch_url(settled, str(tmp_path / "file"), in_place=True).digest
+    notes = tmp_path / "objects" / "refs"
+    (notes / name.hex()).rename(notes / digest(OTHER).hex())
+    every = readings(settled, digest(OTHER), tmp_path)
+    for read in (*every[:3], every[-1]):
+        with pytest.raises(IntegrityError, match="was changed since"):
+            read()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_was_just_written_has_no_tag_to_trust(local: ReferringStore, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    noted = local.references.find(fetch_url(local, str(tmp_path / "file"), in_place=True).digest)
+    assert noted is not None
+    assert noted.tag == ""
+
+
 def test_a_file_that_was_only_touched_is_still_the_same(settled: ReferringStore, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(DATA)

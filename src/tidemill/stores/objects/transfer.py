@@ -6,10 +6,9 @@ several at a time.
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from tidemill.model.digest import Digest
@@ -20,19 +19,11 @@ from tidemill.stores.objects.interface import SMALL, ObjectStore
 from tidemill.stores.objects.references import ReferringStore
 from tidemill.stores.objects.schemes import Bucket, Files, Member, Scheme, scheme_for
 from tidemill.stores.objects.schemes.bucket import is_folder
+from tidemill.stores.objects.together import side_by_side
 from tidemill.stores.objects.urls import bucket_place, local_path, shown
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-TOGETHER = 16
-"""Files of a directory that are transferred at the same time."""
 
 _BATCH = 500
 _FILE = stat.S_IFREG | 0o644
-
-_A = TypeVar("_A")
-_B = TypeVar("_B")
 
 
 class Fetched(NamedTuple):
@@ -182,30 +173,6 @@ def _check_names(entries: list[Entry], url: str) -> None:
             if (above := b"/".join(parts[:i])) in files:
                 name = os.fsdecode(above)
                 raise UsageError(f"{shown(url)} has {name!r} as a file and as a directory", hint="Rename one of them.")
-
-
-def side_by_side(call: Callable[[_A], _B], items: Iterator[_A], together: int = TOGETHER) -> Iterator[_B]:
-    """`call` of every item, several at a time, as they are done; few items are taken ahead of those that are done.
-
-    After an error no further item is taken, and those under way are waited for.
-    """
-    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-
-    with ThreadPoolExecutor(together, "transfer") as threads:
-        pending = _start(threads, call, islice(items, 2 * together))
-        try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                pending |= _start(threads, call, islice(items, len(done)))
-                for one in done:
-                    yield one.result()
-        finally:
-            for waiting in pending:
-                waiting.cancel()
-
-
-def _start(threads: "ThreadPoolExecutor", call: Callable[[_A], _B], items: Iterator[_A]) -> "set[Future[_B]]":
-    return {threads.submit(call, item) for item in items}
 
 
 # ------------------------------------------------------------------------------------------------------------- sending
