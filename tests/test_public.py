@@ -35,6 +35,7 @@ NAMES = [
     "repeat",
     "sweep",
     "task",
+    "urls",
     "workflow",
     "zip",
 ]

@@ -120,6 +120,13 @@ def call_of(name: str, function: Callable[..., Any]) -> str:
     return _call(node)
 
 
+def signature_as(name: str, function: Callable[..., Any]) -> str:
+    """How a function is called that is public under another name."""
+    node = node_of(function)
+    node.name = name
+    return _call(node)
+
+
 def node_of(function: Callable[..., Any]) -> ast.FunctionDef:
     """The definition of a function."""
     node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]

@@ -20,7 +20,7 @@ from tidemill.model import errors, protocol, session, spec, states, values
 from tidemill.provenance import picture, why
 from tidemill.stores.state.open import FILE, open_database
 from tools import pages
-from tools.docstrings import call_of, fields_of, markdown, node_of, signatures
+from tools.docstrings import call_of, fields_of, markdown, node_of, signature_as, signatures
 
 SOURCE = Path(tidemill.__file__).parent
 
@@ -59,6 +59,17 @@ def _module(thing: Any) -> str:
 def group(package: str) -> str:
     """Everything public of a package."""
     return "\n\n".join(_described(name, getattr(tidemill, name)) for name in public(package))
+
+
+def module(name: str) -> str:
+    """A public module: what it says of itself, and its functions."""
+    thing = getattr(tidemill, name)
+    described = [f"### tm.{name}", markdown(thing.__doc__ or "")]
+    for member in sorted(thing.__all__):
+        function = getattr(thing, member)
+        head = _code([signature_as(f"tm.{name}.{member}", function)])
+        described.append("\n\n".join([f"#### {name}.{member}", head, markdown(inspect.getdoc(function) or "")]))
+    return "\n\n".join(described)
 
 
 def _described(name: str, thing: Any) -> str:
@@ -336,7 +347,10 @@ def definitions() -> str:
 
 
 PAGES: dict[str, pages.Parts] = {
-    "reference/api.md": {name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
+    "reference/api.md": {
+        **{name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
+        "urls": lambda: module("urls"),
+    },
     "reference/records.md": {name: (lambda kind=kind: record(kind)) for name, kind in ANSWERS.items()},  # type: ignore[misc]
     "reference/command-line.md": {"commands": command_line},
     "reference/errors.md": {"tree": error_tree, "classes": error_classes, "reasons": reasons},

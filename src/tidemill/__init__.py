@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tidemill._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from tidemill.client import urls as urls
     from tidemill.client.handle import Handle as Handle
     from tidemill.client.planning import PlanReport as PlanReport
     from tidemill.client.store import Store as Store
@@ -63,6 +64,7 @@ _HOMES = {
     "PlanReport": "tidemill.client.planning",
     "Store": "tidemill.client.store",
     "open": "tidemill.client.store",
+    "urls": "tidemill.client.urls",
 }
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 — names are text
@@ -81,7 +83,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'tidemill' has no attribute {name!r}")
     if home == "tidemill.graph":
         import_module("tidemill.graph.runner").register(_Runner())
-    found = globals()[name] = getattr(import_module(home), {"open": "Store"}.get(name, name))
+    module = import_module(home)
+    found = globals()[name] = module if name == "urls" else getattr(module, {"open": "Store"}.get(name, name))
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Lab
+from tests.objects.conftest import _credentials, moto  # noqa: F401 - fixtures
 from tidemill.client.store import Store
 
 TOY = """

@@ -12,12 +12,17 @@ from typing import Any
 import pytest
 
 import tidemill as tm
+from tests.objects.servers import S3Server
 from tests.objects.web import Web, serving
+from tidemill.model.digest import digest
 from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.file import File
+from tidemill.model.fileid import FileId, Origin
 from tidemill.stores.state import blocks
+from tidemill.testing.objects_data import some_bytes
 
 FLOWS = """
+import subprocess
 from pathlib import Path
 import tidemill as tm
 
@@ -53,6 +58,26 @@ def grow(url: str):
 @tm.task
 def give(url: str) -> tm.File:
     return tm.File(url)
+
+
+@tm.task
+def names(tree: Path) -> list[str]:
+    return sorted(str(path.relative_to(tree)) for path in tree.rglob("*"))
+
+
+@tm.task
+def call(tool: Path) -> str:
+    return subprocess.run([tool], capture_output=True, text=True, check=True).stdout
+
+
+@tm.task
+def size(file: Path) -> int:
+    return file.stat().st_size
+
+
+@tm.task
+def first(file: Path) -> str:
+    return file.read_text()[:1]
 
 
 copy = tm.command("cat {src} > {out}", inputs={"src": tm.File}, outputs={"out": "copy.txt"})
@@ -208,3 +233,114 @@ def test_the_commands(store: tm.Store, web: Web, tmp_path: Path) -> None:
     gone = tidemill("fetch", web.url + "/nothing", *place)
     assert gone.returncode == 2
     assert os.listdir(tmp_path)
+
+
+def tidemill(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tidemill", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A directory with an executable file in it."""
+    (tmp_path / "tree" / "deep").mkdir(parents=True)
+    (tmp_path / "tree" / "deep" / "leaf").write_text("leaf")
+    (tmp_path / "tree" / "tool").write_text("#!/bin/sh\necho tool\n")
+    (tmp_path / "tree" / "tool").chmod(0o755)
+    return tmp_path / "tree"
+
+
+def test_directories_as_arguments(flows: Any, store: tm.Store, tree: Path) -> None:
+    for given in (store.fetch(tree.as_uri()), File(tree.as_uri()), store.fetch(str(tree), in_place=True)):
+        assert run(store, flows.names(given)) == ["deep", "deep/leaf", "tool"]
+    assert [block.reused for block in store.status().blocks].count(1) == 2
+
+
+def test_executables_stay_executable(flows: Any, store: tm.Store, tree: Path, tmp_path: Path) -> None:
+    found = store.fetch(str(tree / "tool"))
+    assert os.access(found.path, os.X_OK)
+    assert run(store, flows.call(found)) == run(store, flows.call(File((tree / "tool").as_uri()))) == "tool\n"
+    assert store.status(2).blocks[0].reused == 1
+    store.send(found, str(tmp_path / "out"))
+    assert os.access(tmp_path / "out", os.X_OK)
+
+
+def test_moving(store: tm.Store, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(1 << 20))
+    found = store.fetch(str(tmp_path / "large"), move=True)
+    assert not (tmp_path / "large").exists()
+    assert found.read_bytes() == bytes(1 << 20)
+
+
+def test_a_file_that_stays_where_it_is(flows: Any, store: tm.Store, web: Web, tmp_path: Path) -> None:
+    """It is not stored, tasks read it, and what it has become is not taken for what it was."""
+    (tmp_path / "large").write_text("x" * 100_000)
+    found = store.fetch(str(tmp_path / "large"), in_place=True)
+    assert found.ref is not None
+    assert found.read_text() == "x" * 100_000
+    assert run(store, flows.size(found)) == 100_000
+    assert not [one for one in store.objects.list() if one.size == 100_000]
+    assert run(store, flows.size(store.fetch(web.url + "/large", in_place=True))) == 9 << 20
+    (tmp_path / "large").write_text("y" * 100_000)
+    with pytest.raises(tm.RunFailedError) as told:
+        run(store, flows.first(found))
+    assert "was changed since the store refers to it" in str(told.value)
+
+
+def test_urls_of_stored_files(flows: Any, store: tm.Store, web: Web, tree: Path) -> None:
+    run(store, flows.louder(web.url + "/a%20file"))
+    for what in ("1.1", 1, "datum:1"):
+        url = store.url_of(what)
+        assert url.startswith("file:///")
+        with tm.urls.open(url) as stream:
+            assert stream.read() == b"CONTENT"
+        assert not os.stat(Path(url.removeprefix("file://"))).st_mode & 0o222
+    assert tm.urls.list(store.url_of(store.fetch(str(tree)))) == ["deep/", "tool"]
+    ident = FileId.of(Origin(1, 1, 1), digest(b"CONTENT"), 7, "named.txt")
+    for what in (ident, str(ident)):
+        assert store.url_of(what).endswith("/named.txt")
+    store.send(ident, web.url + "/named")
+    assert web.files["/named"] == b"CONTENT"
+    with pytest.raises(UsageError, match="is not the id of a file"):
+        store.url_of("file:1.1.1:x")
+
+
+def test_signed_urls(moto: S3Server, tmp_path: Path) -> None:
+    """Whoever has one needs no credentials, for a while."""
+    data = some_bytes(100_000)
+    (tmp_path / "file").write_bytes(data)
+    with tm.open(tmp_path / "store", objects=moto.fresh_url()) as store:
+        found = store.fetch(str(tmp_path / "file"))
+        url = store.url_of(found, expires=60)
+        assert url.startswith(f"{moto.endpoint}/")
+        assert "X-Amz-Expires=60" in url
+        with tm.urls.open(url) as stream:
+            assert stream.read() == data
+        assert tm.urls.size(url) == len(data)
+        for expires in (0, 8 * 24 * 3600):
+            with pytest.raises(UsageError, match="1 to 604800 seconds"):
+                store.url_of(found, expires=expires)
+        store.objects.delete([digest(data)])
+        with pytest.raises(NotFoundError):
+            store.url_of(found)
+
+
+def test_commands_for_addresses(store: tm.Store, web: Web, tree: Path, tmp_path: Path) -> None:
+    place = ["--store", str(store.url)]
+    found = tidemill(tmp_path, "fetch", str(tree), web.url + "/a%20file", *place)
+    paths = found.stdout.split("\n")
+    assert sorted(os.listdir(paths[0])) == ["deep", "tool"], found.stderr
+    assert Path(paths[1]).read_text() == "content"
+    both = json.loads(tidemill(tmp_path, "fetch", str(tree), web.url + "/empty", *place, "--json").stdout)
+    assert [one["name"] for one in both] == ["tree", "empty"]
+    assert tidemill(tmp_path, "ls", str(tree)).stdout.split() == ["-", "deep/", "20", "tool"]
+    listed = json.loads(tidemill(tmp_path, "ls", web.url + "/large", "--json").stdout)
+    assert listed == {"url": web.url + "/large", "kind": "file", "entries": [{"name": "large", "size": 9 << 20}]}
+    ident = FileId.of(Origin(1, 1, 1), digest(b"content"), 7, "named.txt")
+    url = tidemill(tmp_path, "url", ident, *place, "--expires", "10m")
+    assert Path(url.stdout.strip().removeprefix("file://")).read_text() == "content", url.stderr
+    for words in (["fetch"], ["ls", web.url + "/nothing"], ["ls", web.url.replace("//", "//me:word@")]):
+        refused = tidemill(tmp_path, *words)
+        assert refused.returncode == 2
+        assert "Traceback" not in refused.stderr
+        assert "word@" not in refused.stderr

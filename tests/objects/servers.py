@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 KEY = "tidemilltestkey"
 SECRET = "tidemilltestsecret"
 BUCKET = "tidemill-tests"
+S3_PAGE = 50
+"""Names in one page of the simulated server's listings."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,7 +48,10 @@ def connect(endpoint: str) -> S3Server:
 def moto_server() -> Iterator[S3Server]:
     """moto's server on a port that the kernel chooses; it says which."""
     command = [sys.executable, "-u", "-m", "moto.server", "-p", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    environment = os.environ | {"MOTO_S3_DEFAULT_MAX_KEYS": str(S3_PAGE)}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
         assert process.stderr
         try:
             said = ""

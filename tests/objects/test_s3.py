@@ -12,7 +12,7 @@ import pytest
 from tests.objects.servers import BUCKET, S3Server
 from tidemill.model.digest import Digest, digest
 from tidemill.model.errors import ConfigError, IntegrityError, NotFoundError, StoreError, StoreFullError, UsageError
-from tidemill.stores.objects import ObjectStore, RemoteStore, collect, open_objects
+from tidemill.stores.objects import ObjectStore, ReferringStore, RemoteStore, collect, open_objects
 from tidemill.stores.objects.buckets import s3_backend
 from tidemill.stores.objects.remote import PART
 from tidemill.testing.objects_data import digests, make_tree, some_bytes, tree
@@ -198,9 +198,10 @@ def test_a_file_that_changes_while_it_is_sent_is_not_stored(
                 file.flush()
                 return False
 
-        assert isinstance(store, RemoteStore)
+        assert isinstance(store, ReferringStore)
+        assert isinstance(store.inner, RemoteStore)
         with pytest.raises(UsageError, match="was changed while"):
-            Turncoat(store._backend, store.url).put_file(path)
+            Turncoat(store.inner.backend, store.url).put_file(path)
     assert digests(store) == set()
 
 

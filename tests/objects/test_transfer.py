@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.objects.servers import BUCKET, S3Server
-from tests.objects.web import LARGE, Web, serving
+from tests.objects.web import LARGE, Web
 from tidemill.model.digest import digest
 from tidemill.model.errors import ConfigError, NotFoundError, StoreError, UsageError
 from tidemill.stores.objects import SMALL, LocalStore, fetch_url, send_dir_url, send_url
@@ -21,12 +21,6 @@ def store(tmp_path: Path) -> Iterator[LocalStore]:
     store = LocalStore(tmp_path / "objects")
     yield store
     store.close()
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as server:
-        yield server
 
 
 @pytest.mark.parametrize(
@@ -42,7 +36,7 @@ def web() -> Iterator[Web]:
     ],
 )
 def test_from_the_web(store: LocalStore, web: Web, path: str, data: bytes, name: str) -> None:
-    assert fetch_url(store, web.url + path) == (digest(data), len(data), name)
+    assert fetch_url(store, web.url + path)[:3] == (digest(data), len(data), name)
     assert store.get(digest(data), verify=True) == data
 
 
@@ -101,12 +95,10 @@ def test_files(store: LocalStore, tmp_path: Path) -> None:
     for url in (f"file://{quote(str(target))}", f"file://localhost{quote(str(target))}", str(target)):
         send_url(store, name, url)
         assert target.read_bytes() == LARGE
-        assert fetch_url(store, url) == (name, len(LARGE), "öut #1?%")
+        assert fetch_url(store, url)[:3] == (name, len(LARGE), "öut #1?%")
     assert os.listdir(tmp_path / "dir") == ["öut #1?%"]
     with pytest.raises(NotFoundError, match="missing"):
         fetch_url(store, f"file://{tmp_path}/missing")
-    with pytest.raises(UsageError, match="put_dir"):
-        fetch_url(store, str(tmp_path))
     with pytest.raises(UsageError, match="is a directory"):
         send_url(store, name, str(tmp_path))
     with pytest.raises(ConfigError, match="three slashes"):
@@ -160,7 +152,7 @@ def test_buckets(store: LocalStore, moto: S3Server, data: bytes) -> None:
     send_url(store, name, url)
     assert moto.client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == data
     store.delete([name])
-    assert fetch_url(store, url) == (name, len(data), "a file")
+    assert fetch_url(store, url)[:3] == (name, len(data), "a file")
     assert store.get(name) == data
 
 

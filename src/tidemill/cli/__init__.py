@@ -38,8 +38,10 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
         ("lineage", "asking:lineage", "What something came from, or what came from it."),
     ],
     "Files": [
-        ("fetch", "moving:fetch", "Get a file from elsewhere into the store."),
+        ("fetch", "moving:fetch", "Get files from elsewhere into the store."),
         ("send", "moving:send", "Write a result that is a file to somewhere else."),
+        ("ls", "moving:list_", "What is at an address."),
+        ("url", "moving:url", "An address at which a result can be read."),
     ],
     "Change": [
         ("cancel", "changing:cancel", "End what has not ended."),

@@ -7,17 +7,16 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.client import following
 from tidemill.client.connection import connect
+from tidemill.client.files import Files
 from tidemill.client.later import Later
 from tidemill.client.naming import DEFAULT, store_option
 from tidemill.client.results import Reader
 from tidemill.model import ids
 from tidemill.model.errors import NotFoundError, RunCancelledError, RunFailedError, without_our_frames
-from tidemill.model.file import File
 from tidemill.model.states import BlockState
 from tidemill.provenance import find
 from tidemill.server import settling
@@ -39,7 +38,7 @@ else:
     lineage, why = Later("tidemill.provenance.lineage"), Later("tidemill.provenance.why")
 
 
-class Store(AbstractContextManager["Store"]):
+class Store(Files, AbstractContextManager["Store"]):
     """A store: its state, its objects, and the way to have work done in it.
 
     Opening one starts nothing and writes nothing.
@@ -196,41 +195,6 @@ class Store(AbstractContextManager["Store"]):
         served = queries.served(self.place, self.db)
         directory = self.place.directory
         return garbage.collect_garbage(self.db, self.objects, directory, grace=grace, dry_run=dry_run, served=served)
-
-    # ------------------------------------------------------------------------------------------------- files
-
-    @without_our_frames
-    def fetch(self, url: str) -> File:
-        """Get a file from elsewhere into the store: a `tidemill.File`, to be given to workflows and to be read.
-
-        It stays as long as a workflow of this store was called with it; before, as long as the grace time of `gc`.
-
-        Args:
-            url: `https://…`, `http://…`, `s3://bucket/path` (options and credentials as for a store) or `file://…`.
-
-        Raises:
-            NotFoundError: there is no such file.
-            StoreError: the server cannot be reached, or refuses.
-            UsageError: another kind of URL.
-        """
-        return transfer.fetch(self, url)
-
-    @without_our_frames
-    def send(self, what: str | int | File | Path, url: str) -> transfer.Sent:
-        """Write a file or directory of the store to a URL.
-
-        Args:
-            what: a run (`"3.117"`), a workflow (`3`) or a datum (`"datum:45"`) whose value is a file or directory; or a
-                file.
-            url: `s3://bucket/path`, `https://…` (sent with PUT, as servers of presigned URLs expect it) or `file://…`.
-                A directory is sent file by file, except to this machine. What is there is replaced.
-
-        Raises:
-            NotFoundError: there is no such thing, or no place to write to.
-            StoreError: the server cannot be reached, or refuses.
-            UsageError: the value is no file or directory, or another kind of URL.
-        """
-        return transfer.send(self, what, url)
 
     # ------------------------------------------------------------------------------------------------- commands
 

@@ -12,13 +12,18 @@ from tidemill.graph.literals import describe
 from tidemill.model.digest import show
 from tidemill.model.errors import UsageError
 from tidemill.model.file import File
+from tidemill.model.fileid import FileId
 from tidemill.model.preview import size_text
 from tidemill.model.values import Ref
-from tidemill.stores.objects import fetch_url, send_dir_url, send_url, shown
+from tidemill.stores.objects import fetch_url, local_path, scheme_of, send_dir_url, send_url, shown
+from tidemill.stores.objects.places import look, members
+
+Sendable = str | int | File | Path
+"""What names a file of a store: a run, a workflow, a datum, the id of a file, or a file."""
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was fetched.
+    """A file or directory that was fetched.
 
     Attributes:
         url: from where, without what may be secret.
@@ -36,6 +41,37 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return self.path
+
+
+class FetchedList(list[Fetched]):
+    """Several of them, one path a line."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """Something at an address: its name, that of a directory with "/" at its end, and bytes, None if not known."""
+
+    name: str
+    size: int | None
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is at an address, by name.
+
+    Attributes:
+        url: the address, without what may be secret.
+        kind: "file", which is the one entry; or "dir", with what is right in it.
+        entries: names and sizes.
+    """
+
+    url: str
+    kind: str
+    entries: list[Listed]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{'-' if one.size is None else one.size:>14}  {one.name}" for one in self.entries)
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,18 +92,29 @@ class _Names(Reader):
         return super().get(ref) if ref.kind == "value" else ref
 
 
-def fetch(store: Store, url: str) -> File:
-    """Get the file at a URL into a store; see `Store.fetch`."""
+def fetch(store: Store, url: str, *, move: bool = False, in_place: bool = False) -> File:
+    """Get the file or directory at a URL into a store; see `Store.fetch`."""
     connection = connect(store.place)
     try:
         connection.welcome()
     finally:
         connection.close()
-    found = fetch_url(store.objects, url)
-    ref = Ref(found.digest, found.size, "file", found.name)
-    path = store.reader.get(ref)
+    found = fetch_url(store.objects, url, move=move, in_place=in_place)
+    if in_place:
+        return _staying(url, found.ref)
+    path = store.reader.get(found.ref)
     assert isinstance(path, Path)
-    return File(path, ref)
+    return File(path, found.ref)
+
+
+def _staying(url: str, ref: Ref) -> File:
+    """A file that is used where it is: by its address, with the content that it has."""
+    if scheme_of(url) not in ("", "file"):
+        return File(url, ref)
+    path = Path(os.path.abspath(local_path(url)))
+    file = File(path.as_uri(), ref)
+    file.path = path
+    return file
 
 
 def fetched(url: str, file: File) -> Fetched:
@@ -78,14 +125,49 @@ def fetched(url: str, file: File) -> Fetched:
     )
 
 
-def send(store: Store, what: str | int | File | Path, url: str) -> Sent:
+def listing(url: str) -> Listing:
+    """What is at an address.
+
+    Raises:
+        NotFoundError: nothing is.
+        StoreError: the server cannot be reached, or refuses.
+        UsageError: another kind of address.
+    """
+    found = look(url)
+    if found.kind == "dir":
+        entries = [Listed(name=one.name, size=one.size) for one in members(url)]
+    else:
+        entries = [Listed(name=shown(url).rpartition("/")[2], size=found.size)]
+    return Listing(url=shown(url), kind=found.kind, entries=entries)
+
+
+def send(store: Store, what: Sendable, url: str) -> Sent:
     """Write a file or directory of a store to a URL; see `Store.send`."""
     ref = _ref(store, what)
-    (send_dir_url if ref.kind == "dir" else send_url)(store.objects, ref.digest, url)
+    if ref.kind == "dir":
+        send_dir_url(store.objects, ref.digest, url)
+    else:
+        send_url(store.objects, ref.digest, url, ref.mode)
     return Sent(digest=show(ref.digest), size=ref.size, url=shown(url))
 
 
-def _ref(store: Store, what: str | int | File | Path) -> Ref:
+def url_of(store: Store, what: Sendable, expires: float) -> str:
+    """An address at which a file of a store can be read; see `Store.url_of`."""
+    ref = _ref(store, what)
+    if ref.kind != "dir":
+        signed = store.objects.signed(ref.digest, expires)
+        if signed is not None:
+            return signed
+    path = store.reader.get(ref)
+    assert isinstance(path, Path)
+    return path.absolute().as_uri()
+
+
+def _ref(store: Store, what: Sendable) -> Ref:
+    if isinstance(what, str) and what.startswith("file:") and not what.startswith("file:/"):
+        what = FileId(what)
+    if isinstance(what, FileId):
+        return Ref(what.digest, what.size, "file", what.name, what.mode)
     if isinstance(what, File) and what.ref is not None:
         return what.ref
     if isinstance(what, (File, Path)):
@@ -94,6 +176,8 @@ def _ref(store: Store, what: str | int | File | Path) -> Ref:
     value = read(store, what, names)
     if isinstance(value, File):
         value = value.ref
+    if isinstance(value, FileId):
+        return _ref(store, value)
     if not isinstance(value, Ref):
         raise UsageError(
             f"the value of {what} is no file or directory, but a {type(value).__name__}",
@@ -110,4 +194,4 @@ def _stored(store: Store, path: File | Path) -> Ref:
         raise UsageError(f"the file {os.fspath(path)!r} cannot be read: {error.strerror}") from error
     put = store.objects.put_dir if ref.kind == "dir" else store.objects.put_file
     digest, size = put(path)
-    return Ref(digest, size, ref.kind, ref.name)
+    return Ref(digest, size, ref.kind, ref.name, ref.mode)

@@ -85,7 +85,7 @@ class PlanKeeper:
                 raise UsageError(
                     f"the file {shown(url)} cannot be fetched: {error.args[0]}", hint=error.hint
                 ) from error
-            self._fetched[url] = Ref(found.digest, found.size, "file", found.name)
+            self._fetched[url] = found.ref
         return self._fetched[url]
 
     def value(self, data: bytes) -> Ref:
@@ -127,6 +127,9 @@ class _Hashing:
             size += len(piece)
         return h.digest(), size
 
+    def put_dir(self, path: str) -> tuple[bytes, int]:
+        return dirs.put_dir(cast("ObjectStore", self), path)
+
 
 def _look_at(url: str) -> Fetched:
     return fetch_url(cast("ObjectStore", _Hashing()), url)
@@ -149,7 +152,7 @@ def describe(path: str) -> Ref:
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
-        found, size = dirs.put_dir(cast("ObjectStore", _Hashing()), path)
+        found, size = _Hashing().put_dir(path)
         return Ref(found, size, "dir", os.path.basename(path))
     found, size = hash_file(path)
     return Ref(found, size, "file", os.path.basename(path), 0o755 if mode & 0o100 else 0o644)

@@ -106,12 +106,15 @@ class Arguments:
             return [self._files(i, v) for v in value]
         if isinstance(value, Elements) and value.values_ is not None and not value.path_:
             return value.with_values_([self._files(i, v) for v in value.values_.items])
-        if isinstance(value, str) or (isinstance(value, (Path, File)) and (is_url(value) or _is_local(value))):
+        if isinstance(value, (str, Path, File)):
             as_file = check.is_file(self.signature.types[i], File)
+            known = value.ref if isinstance(value, File) else None
             if is_url(value):
-                found = File(value, as_path=not as_file)
+                found = File(value, known, as_path=not as_file)
                 found.ref = self.graph.writer.keeper.file(found)
                 return found
+            if known is not None:
+                return File(value, known, as_path=not as_file)
             return File(value) if as_file else Path(value)
         return value
 
@@ -218,8 +221,3 @@ def element_depth(value: Any) -> int:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "…"
-
-
-def _is_local(value: Path | File) -> bool:
-    """Whether a file is known by its path alone."""
-    return getattr(value, "ref", None) is None

@@ -222,7 +222,8 @@ class FilesSuite(_Suite):
         data = some_bytes(size)
         (tmp_path / "a file").write_bytes(data)
         expected = (digest(data), size, "a file")
-        assert fetch_url(store, str(tmp_path / "a file")) == fetch_url(store, f"file://{tmp_path}/a%20file") == expected
+        assert fetch_url(store, str(tmp_path / "a file")) == fetch_url(store, f"file://{tmp_path}/a%20file")
+        assert fetch_url(store, str(tmp_path / "a file"))[:3] == expected
         send_url(store, digest(data), f"file://{tmp_path}/out")
         assert (tmp_path / "out").read_bytes() == data
 

@@ -187,7 +187,7 @@ class Scratch:
     def _fetch(self, url: str) -> Ref:
         found = fetch_url(self._objects(), url)
         self._stored[found.digest] = None
-        return Ref(found.digest, found.size, "file", found.name)
+        return found.ref
 
     def take(self, path: Path, what: str) -> Path:
         """Store a file or directory that nobody writes to any more, so that the store may take the file itself.

@@ -1,7 +1,8 @@
 """Content-addressed bytes: a local directory, a bucket on S3, or memory.
 
 `open_objects` gives an `ObjectStore`; the interface says what it can do. Nothing here knows about runs. Beside it:
-`collect` deletes what nothing points to, `fetch_url` and `send_url` import and export single files.
+`collect` deletes what nothing points to, `fetch_url` and `send_url` import and export files and directories by
+address.
 """
 
 import os
@@ -13,6 +14,8 @@ from tidemill.stores.objects.dirs import Entry, decode_manifest, members
 from tidemill.stores.objects.gc import GcReport, collect
 from tidemill.stores.objects.interface import SMALL, ObjectStore, Stored
 from tidemill.stores.objects.local import LocalStore
+from tidemill.stores.objects.notes import BucketNotes, FileNotes
+from tidemill.stores.objects.references import REFERENCES, References, ReferringStore
 from tidemill.stores.objects.remote import RemoteStore, open_memory, open_s3
 from tidemill.stores.objects.transfer import Fetched, fetch_url, send_dir_url, send_url
 from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, shown
@@ -25,6 +28,7 @@ __all__ = [
     "GcReport",
     "LocalStore",
     "ObjectStore",
+    "ReferringStore",
     "RemoteStore",
     "Stored",
     "address_of",
@@ -60,11 +64,11 @@ def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
     """
     url = address_of(url)
     scheme = scheme_of(url)
-    if scheme == "s3":
-        return open_s3(url)
-    if scheme == "memory":
-        return open_memory(url)
-    return LocalStore(url)
+    if scheme not in ("s3", "memory"):
+        local = LocalStore(url)
+        return ReferringStore(local, References(FileNotes(os.path.join(local.root, REFERENCES))))
+    remote = open_s3(url) if scheme == "s3" else open_memory(url)
+    return ReferringStore(remote, References(BucketNotes(remote.backend, REFERENCES, shown(url))))
 
 
 def address_of(url: str | os.PathLike[str]) -> str:

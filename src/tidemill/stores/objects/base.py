@@ -44,6 +44,9 @@ class StoreBase(ObjectStore):
     def get_dir(self, digest: Digest, path: Path, link: bool = False) -> None:
         dirs.get_dir(self, digest, path, link)
 
+    def signed(self, digest: Digest, expires: float) -> str | None:
+        return None
+
     def tidy(self, before: float, dry_run: bool = False) -> tuple[int, int]:
         return 0, 0
 

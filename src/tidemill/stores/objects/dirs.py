@@ -9,8 +9,8 @@ equal manifests.
 
 import os
 import stat
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,9 +19,13 @@ from tidemill.model.errors import IntegrityError, NewerStoreError, NotFoundError
 from tidemill.stores.objects.failures import writing
 from tidemill.stores.objects.files import open_regular, read_up_to, remove_tree
 from tidemill.stores.objects.interface import SMALL, ObjectStore, Path
+from tidemill.stores.objects.together import side_by_side
 
 KIND = "tidemill.dir"
 VERSION = 1
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 
 _BATCH = 500
 """Small files stored or fetched together."""
@@ -105,8 +109,12 @@ class _Found(NamedTuple):
     target: bytes = b""
 
 
-def put_dir(store: ObjectStore, path: Path) -> tuple[Digest, int]:
-    """See `ObjectStore.put_dir`."""
+PutFile = Callable[[str], tuple[Digest, int]]
+"""Makes an object of the large file at a path; digest and size in bytes."""
+
+
+def put_dir(store: ObjectStore, path: Path, put_file: PutFile | None = None) -> tuple[Digest, int]:
+    """See `ObjectStore.put_dir`; `put_file` is used instead of the store's."""
     root = os.path.realpath(os.fsdecode(path))
     if not os.path.exists(root):
         raise NotFoundError(f"there is no directory {os.fspath(path)!s}")
@@ -117,7 +125,7 @@ def put_dir(store: ObjectStore, path: Path) -> tuple[Digest, int]:
     if problems:
         raise UsageError("\n".join([f"cannot store the directory {root}:", *(f"  {line}" for line in problems)]))
     entries = [Entry(one.relative, one.mode, target=one.target) for one in found if not stat.S_ISREG(one.mode)]
-    entries += _put_files(store, [one for one in found if stat.S_ISREG(one.mode)])
+    entries += _put_files(store, [one for one in found if stat.S_ISREG(one.mode)], put_file or store.put_file)
     return store.put(encode_manifest(entries)), sum(entry.size for entry in entries)
 
 
@@ -165,7 +173,7 @@ def _inside(root: str, path: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def _put_files(store: ObjectStore, found: list[_Found]) -> list[Entry]:
+def _put_files(store: ObjectStore, found: list[_Found], put_file: PutFile) -> list[Entry]:
     entries = []
     batch: list[tuple[_Found, bytes]] = []
 
@@ -175,18 +183,24 @@ def _put_files(store: ObjectStore, found: list[_Found]) -> list[Entry]:
             entries.append(Entry(one.relative, one.mode, digest, len(data)))
         batch.clear()
 
+    large = []
     for one in found:
         data = _small(one.path)
         if data is None:
-            digest, size = store.put_file(one.path)
-            entries.append(Entry(one.relative, one.mode, digest, size))
+            large.append(one)
             continue
         batch.append((one, data))
         if len(batch) == _BATCH:
             flush()
     if batch:
         flush()
+    entries += _each(lambda one: Entry(one.relative, one.mode, *put_file(one.path)), large)
     return entries
+
+
+def _each(call: Callable[[_A], _B], items: list[_A]) -> list[_B]:
+    """`call` of every item, in any order; threads only where there is something to do side by side."""
+    return list(side_by_side(call, iter(items)) if len(items) > 1 else map(call, items))
 
 
 def _small(path: str) -> bytes | None:
@@ -229,6 +243,7 @@ def get_dir(store: ObjectStore, digest: Digest, path: Path, link: bool = False) 
 def _fill(store: ObjectStore, entries: list[Entry], root: str, link: bool) -> None:
     """Write the entries into the empty directory `root`: links last, so that no file is written through one."""
     small: list[Entry] = []
+    large: list[Entry] = []
     links: list[Entry] = []
     made = {root}
     for entry in entries:
@@ -240,13 +255,14 @@ def _fill(store: ObjectStore, entries: list[Entry], root: str, link: bool) -> No
         if stat.S_ISLNK(entry.mode):
             links.append(entry)
         elif entry.size > SMALL:
-            store.get_file(entry.digest, place, link=link, mode=entry.mode & 0o777)
+            large.append(entry)
         elif stat.S_ISREG(entry.mode):
             small.append(entry)
         if len(small) == _BATCH:
             _write_small(store, small, root)
             small.clear()
     _write_small(store, small, root)
+    _each(lambda one: store.get_file(one.digest, _place(root, one), link=link, mode=one.mode & 0o777), large)
     for entry in links:
         try:
             os.symlink(os.fsdecode(entry.target), _place(root, entry))

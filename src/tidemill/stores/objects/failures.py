@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tidemill.model.digest import Digest, show
 from tidemill.model.errors import IntegrityError, NotFoundError, StoreError, StoreFullError, TidemillError
+from tidemill.stores.objects.urls import CREDENTIALS
 
 _NO_ROOM = {
     errno.ENOSPC: "Free space there, or put the store elsewhere.",
@@ -87,6 +88,9 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
+_METADATA = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
+
+
 @contextmanager
 def talking(place: str, digest: Digest | None = None, *, write: bool = False) -> Iterator[None]:
     """Turn what obstore raises in the body into our errors.
@@ -110,17 +114,19 @@ def _remote_failure(error: Exception, place: str, digest: Digest | None, write: 
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
     text = str(error)
-    if "NoSuchBucket" in text or (write and isinstance(error, FileNotFoundError)):
+    scheme = place.partition(":")[0]
+    variables = CREDENTIALS.get(scheme, CREDENTIALS["s3"])
+    if "NoSuchBucket" in text or "ContainerNotFound" in text or (write and isinstance(error, FileNotFoundError)):
         return NotFoundError(f"there is no bucket {place}")
     if isinstance(error, FileNotFoundError):
         return not_found(digest, place) if digest else NotFoundError(f"there is nothing at {place}")
     if "QuotaExceeded" in text:
         return StoreFullError(f"cannot write to {place}: its quota is used up", hint="Free space there.")
+    # Without credentials obstore asks the metadata service that machines in these clouds have.
+    if any(service in text for service in _METADATA):
+        return StoreError(f"there are no credentials for {place}", hint=f"Set {variables}.")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "403 Forbidden" in text:
         kind = StoreFullError if write else StoreError
-        hint = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what that key may do."
+        hint = f"Check {variables}, and what that key may do."
         return kind(f"{place} refuses access: {first_line(error)}", hint=hint)
-    # Without credentials obstore asks the metadata service that machines in Amazon's cloud have at this address.
-    anonymous = "169.254.169.254" in text
-    hint = "There are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." if anonymous else ""
-    return StoreError(f"{place} has failed: {first_line(error)}", hint=hint)
+    return StoreError(f"{place} has failed: {first_line(error)}")

@@ -173,6 +173,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def signed(self, digest: Digest, expires: float) -> str | None:
+        """An address at which anybody can read an object for `expires` seconds; None where there is no such thing.
+
+        Raises:
+            UsageError: if the server does not give addresses for so long.
+        """
+        ...
+
     def exists(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of `digests` that are stored."""
         ...

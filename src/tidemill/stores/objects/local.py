@@ -4,6 +4,7 @@
 <root>/pack.db    the small ones
 <root>/tmp/       files being written
 <root>/users/     who keeps objects here
+<root>/refs/      about objects that are elsewhere, see `references`
 <root>/*lock      held (flock) by whoever changes something; the kernel drops it when its holder dies
 """
 

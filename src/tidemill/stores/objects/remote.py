@@ -17,7 +17,7 @@ from tidemill.model.digest import Digest, hasher
 from tidemill.model.digest import digest as digest_of
 from tidemill.model.errors import NotFoundError, StoreError, UsageError
 from tidemill.stores.objects.base import USERS, StoreBase, is_user
-from tidemill.stores.objects.buckets import memory_backend, s3_backend
+from tidemill.stores.objects.buckets import memory_backend, s3_backend, sign
 from tidemill.stores.objects.failures import damaged, not_found, talking, writing
 from tidemill.stores.objects.files import copy_hashing, hash_rest, new_file, open_regular, read_up_to, remove, write_all
 from tidemill.stores.objects.interface import CHUNK, Data, Delivered, Path, Stored
@@ -56,14 +56,14 @@ class RemoteStore(StoreBase):
     """An object store in what obstore calls a store.
 
     Args:
-        backend: where the keys are relative to.
+        backend: the connection; keys are relative to it.
         url: its address.
         requests: how many may be under way at the same time.
         fresh_s: see `ObjectStore.fresh_s`.
     """
 
     def __init__(self, backend: "S3Store | MemoryStore", url: str, requests: int = 1, fresh_s: float = 0.0) -> None:
-        self._backend = backend
+        self.backend = backend
         self._url = url
         self._place = shown(url)
         self._requests = requests
@@ -85,18 +85,18 @@ class RemoteStore(StoreBase):
         import obstore
 
         with talking(self._place, write=True):
-            obstore.put(self._backend, f"{USERS}/{name}", about)
+            obstore.put(self.backend, f"{USERS}/{name}", about)
 
     def users(self) -> dict[str, str]:
         import obstore
 
         with talking(self._place):
-            keys = [one["path"] for part in obstore.list(self._backend, prefix=USERS) for one in part]
+            keys = [one["path"] for part in obstore.list(self.backend, prefix=USERS) for one in part]
         names = [name for key in keys if is_user(name := key.rpartition("/")[2])]
 
         def about(name: str) -> str:
             with talking(self._place):
-                return obstore.get(self._backend, f"{USERS}/{name}").bytes().to_bytes().decode(errors="replace")
+                return obstore.get(self.backend, f"{USERS}/{name}").bytes().to_bytes().decode(errors="replace")
 
         return dict(zip(names, self._each(about, names), strict=True))
 
@@ -122,7 +122,7 @@ class RemoteStore(StoreBase):
         digest = digest_of(data)
         if len(data) <= PART or not self._fresh(digest, len(data)):
             with talking(self._place, write=True):
-                obstore.put(self._backend, _key(digest), data, chunk_size=PART, max_concurrency=_PARTS_TOGETHER)
+                obstore.put(self.backend, _key(digest), data, chunk_size=PART, max_concurrency=_PARTS_TOGETHER)
         return digest
 
     def put_many(self, items: Sequence[Data]) -> list[Digest]:
@@ -157,8 +157,8 @@ class RemoteStore(StoreBase):
         part = max(PART, -(-size // _MOST_PARTS))
         with talking(self._place, write=True):
             pieces = _unchanged(source, part, digest, name)
-            obstore.put(self._backend, _key(digest), pieces, chunk_size=part, max_concurrency=_PARTS_TOGETHER)
-            stored = obstore.head(self._backend, _key(digest))["size"]
+            obstore.put(self.backend, _key(digest), pieces, chunk_size=part, max_concurrency=_PARTS_TOGETHER)
+            stored = obstore.head(self.backend, _key(digest))["size"]
         if stored != size:
             raise StoreError(f"{self._place} has stored {stored} bytes of {name} instead of {size}")
 
@@ -204,7 +204,7 @@ class RemoteStore(StoreBase):
         import obstore
 
         with talking(self._place, digest):
-            data = obstore.get(self._backend, _key(digest)).bytes().to_bytes()
+            data = obstore.get(self.backend, _key(digest)).bytes().to_bytes()
         if verify and digest_of(data) != digest:
             raise damaged(digest, self._place)
         return data
@@ -222,24 +222,15 @@ class RemoteStore(StoreBase):
         if length <= 0:
             return b""
         with talking(self._place, digest):
-            return obstore.get_range(self._backend, _key(digest), start=start, length=length).to_bytes()
+            return obstore.get_range(self.backend, _key(digest), start=start, length=length).to_bytes()
 
     def open(self, digest: Digest, verify: bool = False) -> Iterator[bytes]:
         import obstore
 
         with talking(self._place, digest):
-            result = obstore.get(self._backend, _key(digest))
-        chunks = self._chunks(iter(result.stream(min_chunk_size=CHUNK)), digest)
+            result = obstore.get(self.backend, _key(digest))
+        chunks = _chunks(iter(result.stream(min_chunk_size=CHUNK)), digest, self._place)
         return checked(chunks, digest, self._place) if verify else chunks
-
-    def _chunks(self, stream: Iterator[bytes], digest: Digest) -> Iterator[bytes]:
-        while True:
-            with talking(self._place, digest):
-                chunk = next(stream, None)
-            if chunk is None:
-                return
-            if chunk:
-                yield chunk
 
     def get_file(
         self, digest: Digest, path: Path, link: bool = False, mode: int = 0o644, verify: bool = False
@@ -249,6 +240,11 @@ class RemoteStore(StoreBase):
             for chunk in chunks:
                 write_all(target, chunk)
         return "copy"
+
+    def signed(self, digest: Digest, expires: float) -> str | None:
+        # A server signs also what is not there.
+        self.size(digest)
+        return sign(self.backend, _key(digest), self._place, expires)
 
     # ------------------------------------------------------------------------------------------------------- survey
 
@@ -272,7 +268,7 @@ class RemoteStore(StoreBase):
 
         try:
             with talking(self._place, digest):
-                return obstore.head(self._backend, _key(digest))
+                return obstore.head(self.backend, _key(digest))
         except NotFoundError:
             return None
 
@@ -290,14 +286,14 @@ class RemoteStore(StoreBase):
             ]
         if doomed:
             with talking(self._place, write=True):
-                obstore.delete(self._backend, [_key(digest) for digest in doomed])
+                obstore.delete(self.backend, [_key(digest) for digest in doomed])
         return set(doomed)
 
     def list(self) -> Iterator[Stored]:
         import obstore
 
         with talking(self._place):
-            slices = iter(obstore.list(self._backend))
+            slices = iter(obstore.list(self.backend))
         while True:
             with talking(self._place):
                 part = next(slices, None)
@@ -307,6 +303,16 @@ class RemoteStore(StoreBase):
                 digest = digest_of_name(one["path"].replace("/", "", 1))
                 if digest:
                     yield Stored(digest, one["size"], one["last_modified"].timestamp())
+
+
+def _chunks(stream: Iterator[bytes], digest: Digest, place: str) -> Iterator[bytes]:
+    while True:
+        with talking(place, digest):
+            chunk = next(stream, None)
+        if chunk is None:
+            return
+        if chunk:
+            yield chunk
 
 
 def _key(digest: Digest) -> str:

@@ -1,66 +1,191 @@
-"""Import and export of single files by URL: `file:`, `http:`, `https:` and `s3:`, or a plain path.
+"""Import and export of files and directories by URL: `file:`, `http:`, `https:`, `s3:`, `gs:`, `az:`, or a plain path.
 
-Everything is streamed. At the target the file appears complete or not at all.
+Everything is streamed. At the target a file appears complete or not at all. Members of a directory are transferred
+several at a time.
 """
 
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
 
 from tidemill.model.digest import Digest
-from tidemill.model.errors import NotFoundError, StoreError, TidemillError, UsageError
-from tidemill.stores.objects.buckets import s3_backend
-from tidemill.stores.objects.dirs import decode_manifest
-from tidemill.stores.objects.failures import talking
-from tidemill.stores.objects.files import new_file, write_all
-from tidemill.stores.objects.interface import CHUNK, ObjectStore
-from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, shown
+from tidemill.model.errors import NotFoundError, UsageError
+from tidemill.model.values import Ref
+from tidemill.stores.objects.dirs import Entry, PutFile, decode_manifest, encode_manifest, put_dir
+from tidemill.stores.objects.interface import SMALL, ObjectStore
+from tidemill.stores.objects.references import ReferringStore
+from tidemill.stores.objects.schemes import Bucket, Files, Member, Scheme, scheme_for
+from tidemill.stores.objects.schemes.bucket import is_folder
+from tidemill.stores.objects.together import side_by_side
+from tidemill.stores.objects.urls import bucket_place, local_path, shown
 
-if TYPE_CHECKING:
-    from http.client import HTTPResponse
-    from urllib.request import Request
-
-_TIMEOUT_S = 60.0
-_WHOLE = 8 << 20  # an S3 object up to this size is sent in one request
+_BATCH = 500
+_FILE = stat.S_IFREG | 0o644
 
 
 class Fetched(NamedTuple):
-    """What `fetch_url` stored: digest and size in bytes of the content, and the base name of the file."""
+    """What `fetch_url` stored.
+
+    Attributes:
+        digest: of the content; of a directory's manifest.
+        size: bytes; of a directory's files together.
+        name: base name.
+        ref: what stands for it in values.
+    """
 
     digest: Digest
     size: int
     name: str
+    ref: Ref
 
 
-def fetch_url(store: ObjectStore, url: str) -> Fetched:
-    """Store the file at a URL.
+def fetch_url(store: ObjectStore, url: str, *, move: bool = False, in_place: bool = False) -> Fetched:
+    """Store the file or directory at a URL.
 
     Args:
         store: where to.
-        url: `file:///path`, `http://…`, `https://…`, `s3://bucket/key` (options and credentials as for a store), or a
-            path.
+        url: `file:///path`, `http://…`, `https://…`, `s3://bucket/key`, `gs://bucket/key`, `az://container/key`
+            (options and credentials as for a store), or a path. In a bucket, an address that ends with "/", or that is
+            no file but has files below, is a directory.
+        move: the store may take a file of this machine itself; it is gone from its place afterwards.
+        in_place: the bytes stay where they are and the store refers to them, see `references`. Of a directory, those
+            of large files.
 
     Raises:
         NotFoundError: if there is no such file.
-        StoreError: if the server cannot be reached, refuses, or breaks off; nothing is stored then.
-        UsageError: for any other kind of URL.
+        StoreError: if the server cannot be reached, refuses, or breaks off; nothing is stored then, or some of the
+            files of a directory and no directory.
+        UsageError: for any other kind of URL, for names in a bucket that cannot be names of files, and if a file cannot
+            be moved or referred to.
     """
-    fetch = _FETCH.get(scheme_of(url))
-    if fetch is None:
-        raise _unknown(url)
-    return fetch(store, url)
+    scheme = scheme_for(url)
+    if move and (in_place or not isinstance(scheme, Files)):
+        raise UsageError(
+            f"{shown(url)} cannot be moved into the store",
+            hint="That can be done with files on this machine, and not together with leaving them in place.",
+        )
+    refer = _referring(store) if in_place else None
+    if isinstance(scheme, Files):
+        return _fetch_local(store, scheme, url, move, refer)
+    if not isinstance(scheme, Bucket):
+        return _fetch_file(store, scheme, url, refer)
+    if is_folder(url):
+        return _fetch_dir(store, scheme, url, refer)
+    try:
+        return _fetch_file(store, scheme, url, refer)
+    except NotFoundError:
+        found = scheme.look(url)
+        if found is None or found.kind != "dir":
+            raise
+        return _fetch_dir(store, scheme, url, refer)
 
 
-def send_url(store: ObjectStore, digest: Digest, url: str) -> None:
+def _referring(store: ObjectStore) -> PutFile:
+    if not isinstance(store, ReferringStore):
+        raise UsageError(f"{shown(store.url)} cannot refer to files elsewhere", hint="Fetch them as copies.")
+    return store.references.refer
+
+
+def _fetch_local(store: ObjectStore, scheme: Files, url: str, move: bool, refer: PutFile | None) -> Fetched:
+    path = local_path(url)
+    name = os.path.basename(os.path.realpath(path) if is_folder(url) else path)
+    found = scheme.look(url)
+    if found is None or found.kind == "file":
+        digest, size = refer(path) if refer else store.put_file(path, move=True) if move else store.put_file(path)
+        return Fetched(digest, size, name, Ref(digest, size, "file", name, found.mode if found else 0o644))
+    if move:
+        raise UsageError(f"{path} is a directory, and only files can be moved into a store", hint="Fetch it by copy.")
+    digest, size = put_dir(store, path, refer) if refer else store.put_dir(path)
+    return Fetched(digest, size, name, Ref(digest, size, "dir", name))
+
+
+def _fetch_file(store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | None) -> Fetched:
+    opened = scheme.open(url)
+    try:
+        digest, size = refer(url) if refer else store.put_stream(opened.chunks)
+    finally:
+        opened.close()
+    return Fetched(digest, size, opened.name, Ref(digest, size, "file", opened.name, opened.found.mode))
+
+
+def _fetch_dir(store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | None) -> Fetched:
+    """The files below a URL: small ones are read side by side and stored in batches, large ones streamed."""
+    name = bucket_place(url).key.rpartition("/")[2]
+    entries: list[Entry] = []
+    batch: list[tuple[bytes, bytes]] = []
+
+    def flush() -> None:
+        digests = store.put_many([data for _, data in batch])
+        for (path, data), digest in zip(batch, digests, strict=True):
+            entries.append(Entry(path, _FILE, digest, len(data)))
+        batch.clear()
+
+    for brought in side_by_side(partial(_bring, store, scheme, url, refer), _regular(scheme.walk(url), url)):
+        if isinstance(brought, Entry):
+            entries.append(brought)
+            continue
+        batch.append(brought)
+        if len(batch) == _BATCH:
+            flush()
+    if batch:
+        flush()
+    if not entries and scheme.look(url) is None:
+        raise NotFoundError(f"there is nothing at {shown(url)}")
+    _check_names(entries, url)
+    digest, size = store.put(encode_manifest(entries)), sum(one.size for one in entries)
+    return Fetched(digest, size, name, Ref(digest, size, "dir", name))
+
+
+def _bring(
+    store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | None, one: Member
+) -> Entry | tuple[bytes, bytes]:
+    """A large file as it was stored, or the path and content of a small one."""
+    path = os.fsencode(one.name)
+    place = below(url, path)
+    large = one.size is not None and one.size > SMALL
+    if large and refer:
+        return Entry(path, _FILE, *refer(place))
+    opened = scheme.open(place)
+    try:
+        return Entry(path, _FILE, *store.put_stream(opened.chunks)) if large else (path, b"".join(opened.chunks))
+    finally:
+        opened.close()
+
+
+def _regular(members: Iterator[Member], url: str) -> Iterator[Member]:
+    for one in members:
+        if not one.name:
+            continue  # marks the directory itself
+        if any(part in ("", ".", "..") for part in one.name.split("/")):
+            raise UsageError(f"{shown(url)} has {one.name!r}, which cannot be the name of a file")
+        yield one
+
+
+def _check_names(entries: list[Entry], url: str) -> None:
+    """Refuse what is a file and a directory at once: a bucket can have that, and a file system cannot."""
+    files = {one.path for one in entries}
+    for one in entries:
+        parts = one.path.split(b"/")
+        for i in range(1, len(parts)):
+            if (above := b"/".join(parts[:i])) in files:
+                name = os.fsdecode(above)
+                raise UsageError(f"{shown(url)} has {name!r} as a file and as a directory", hint="Rename one of them.")
+
+
+# ------------------------------------------------------------------------------------------------------------- sending
+
+
+def send_url(store: ObjectStore, digest: Digest, url: str, mode: int = 0o644) -> None:
     """Write an object to a file at a URL, replacing one that is there.
 
     Args:
         store: where from.
         digest: the object.
         url: as for `fetch_url`; over `http:` the file is sent with PUT, as servers of presigned URLs expect it.
+        mode: permissions of a file on this machine.
 
     Raises:
         NotFoundError: if there is no such object, or no directory or bucket to write to.
@@ -68,10 +193,7 @@ def send_url(store: ObjectStore, digest: Digest, url: str) -> None:
         StoreError: if the server cannot be reached, or refuses.
         UsageError: for any other kind of URL.
     """
-    send = _SEND.get(scheme_of(url))
-    if send is None:
-        raise _unknown(url)
-    send(store, digest, url)
+    scheme_for(url).write(url, lambda: store.open(digest), store.size(digest), mode)
 
 
 def send_dir_url(store: ObjectStore, digest: Digest, url: str) -> None:
@@ -86,171 +208,25 @@ def send_dir_url(store: ObjectStore, digest: Digest, url: str) -> None:
         UsageError: for any other kind of URL; if something is there; for symbolic links that go to a server.
         TidemillError: as for `send_url`.
     """
-    scheme = scheme_of(url)
-    if scheme in ("", "file"):
+    scheme = scheme_for(url)
+    if isinstance(scheme, Files):
         store.get_dir(digest, local_path(url))
         return
-    send = _SEND.get(scheme)
-    if send is None:
-        raise _unknown(url)
     entries = decode_manifest(store.get(digest))
     links = [os.fsdecode(one.path) for one in entries if stat.S_ISLNK(one.mode)]
     if links:
         raise UsageError(
             f"{links[0]} is a symbolic link, and {shown(url)} can have none", hint="Send it to a directory."
         )
-    for one in entries:
-        if stat.S_ISREG(one.mode):
-            send(store, one.digest, _below(url, one.path))
+
+    def bring(one: Entry) -> None:
+        send_url(store, one.digest, below(url, one.path))
+
+    for _ in side_by_side(bring, (one for one in entries if stat.S_ISREG(one.mode))):
+        pass
 
 
-def _below(url: str, path: bytes) -> str:
+def below(url: str, path: bytes) -> str:
+    """The address of what has this path relative to an address."""
     parts = urlsplit(url)
     return parts._replace(path=f"{parts.path.rstrip('/')}/{quote(path)}").geturl()
-
-
-def _unknown(url: str) -> UsageError:
-    return UsageError(
-        f"{shown(url)} is not a kind of address that files are read from or written to",
-        hint="Known are file:, http:, https: and s3:, and plain paths.",
-    )
-
-
-# --------------------------------------------------------------------------------------------------------------- file
-
-
-def _fetch_file(store: ObjectStore, url: str) -> Fetched:
-    path = local_path(url)
-    digest, size = store.put_file(path)
-    return Fetched(digest, size, os.path.basename(path))
-
-
-def _send_file(store: ObjectStore, digest: Digest, url: str) -> None:
-    chunks = store.open(digest)
-    with new_file(local_path(url), durable=True) as target:
-        for chunk in chunks:
-            write_all(target, chunk)
-
-
-# --------------------------------------------------------------------------------------------------------------- http
-
-
-def _fetch_http(store: ObjectStore, url: str) -> Fetched:
-    from urllib.request import Request
-
-    _refuse_credentials(url)
-    request = Request(url, headers={"User-Agent": "tidemill"})  # noqa: S310 - the scheme is known
-    with _asked(request, url) as answer:
-        name = answer.headers.get_filename() or unquote(urlsplit(answer.url).path)
-        digest, size = store.put_stream(_body(answer, url))
-    return Fetched(digest, size, os.path.basename(name) or "download")
-
-
-def _send_http(store: ObjectStore, digest: Digest, url: str) -> None:
-    from urllib.request import Request
-
-    _refuse_credentials(url)
-    headers = {
-        "User-Agent": "tidemill",
-        "Content-Type": "application/octet-stream",
-        "Content-Length": str(store.size(digest)),
-    }
-    request = Request(url, store.open(digest), headers, method="PUT")  # noqa: S310 - the scheme is known
-    with _asked(request, url) as answer:
-        answer.read()
-
-
-def _refuse_credentials(url: str) -> None:
-    if "@" in urlsplit(url).netloc:
-        raise UsageError(
-            f"{shown(url)} was given with credentials in it, and addresses are shown",
-            hint="Use an address that works without, such as one that the server has signed.",
-        )
-
-
-@contextmanager
-def _asked(request: "Request", url: str) -> Iterator["HTTPResponse"]:
-    """The answer to a request, if it is a good one."""
-    from http.client import HTTPException
-    from urllib.error import HTTPError, URLError
-    from urllib.request import urlopen
-
-    try:
-        with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the scheme is known
-            yield answer
-    except TidemillError:
-        raise
-    except HTTPError as error:
-        error.close()
-        if error.code in (404, 410):
-            raise NotFoundError(f"there is nothing at {shown(url)} ({error.code} {error.reason})") from error
-        raise StoreError(f"{shown(url)} refuses {request.get_method()}: {error.code} {error.reason}") from error
-    except URLError as error:
-        raise StoreError(f"cannot reach {shown(url)}: {error.reason}") from error
-    except (HTTPException, OSError) as error:
-        raise StoreError(f"{shown(url)} broke off: {error!r}") from error
-
-
-def _body(answer: "HTTPResponse", url: str) -> Iterator[bytes]:
-    """What a server sends, and an error if it was less than announced."""
-    announced = answer.headers.get("Content-Length")
-    size = 0
-    while chunk := answer.read(CHUNK):
-        size += len(chunk)
-        yield chunk
-    if announced is not None and size != int(announced):
-        raise StoreError(f"{shown(url)} broke off: {size} bytes of {announced}")
-
-
-# ----------------------------------------------------------------------------------------------------------------- s3
-
-
-def _fetch_s3(store: ObjectStore, url: str) -> Fetched:
-    import obstore
-
-    backend, key = s3_backend(url, ""), _s3_key(url)
-    with talking(shown(url)):
-        stream = iter(obstore.get(backend, key).stream(min_chunk_size=CHUNK))
-
-    def chunks() -> Iterator[bytes]:
-        while True:
-            with talking(shown(url)):
-                chunk = next(stream, None)
-            if chunk is None:
-                return
-            yield chunk
-
-    digest, size = store.put_stream(chunks())
-    return Fetched(digest, size, os.path.basename(key))
-
-
-def _send_s3(store: ObjectStore, digest: Digest, url: str) -> None:
-    import obstore
-
-    backend, key = s3_backend(url, ""), _s3_key(url)
-    data = store.get(digest) if store.size(digest) <= _WHOLE else store.open(digest)
-    with talking(shown(url), write=True):
-        obstore.put(backend, key, data, chunk_size=_WHOLE)
-
-
-def _s3_key(url: str) -> str:
-    key = bucket_place(url).key
-    if not key:
-        raise UsageError(f"{shown(url)} names a bucket and no file in it", hint="Write s3://bucket/path/of/file.")
-    return key
-
-
-_FETCH: dict[str, Callable[[ObjectStore, str], Fetched]] = {
-    "": _fetch_file,
-    "file": _fetch_file,
-    "http": _fetch_http,
-    "https": _fetch_http,
-    "s3": _fetch_s3,
-}
-_SEND: dict[str, Callable[[ObjectStore, Digest, str], None]] = {
-    "": _send_file,
-    "file": _send_file,
-    "http": _send_http,
-    "https": _send_http,
-    "s3": _send_s3,
-}

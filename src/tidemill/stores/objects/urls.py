@@ -6,6 +6,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from tidemill.model.errors import ConfigError
 
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+"""Scheme -> the variables of the environment that give access."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=//)")
 
 
@@ -40,10 +47,10 @@ def shown(url: str) -> str:
 
 
 class Place(NamedTuple):
-    """What an `s3:` URL says.
+    """What an `s3:`, `gs:`, `az:` or `memory:` URL says.
 
     Attributes:
-        bucket: its name.
+        bucket: its name; of an `az:` URL, the container's.
         key: path inside the bucket, without slashes at its ends; may be empty.
         options: the query, decoded.
     """
@@ -54,7 +61,7 @@ class Place(NamedTuple):
 
 
 def bucket_place(url: str) -> Place:
-    """The parts of `s3://bucket/path?option=value`.
+    """The parts of `s3://bucket/path?option=value`, or of another scheme that has buckets.
 
     Raises:
         ConfigError: if there is no bucket, or the URL has credentials in it.
@@ -63,8 +70,8 @@ def bucket_place(url: str) -> Place:
     if "@" in parts.netloc:
         raise ConfigError(
             f"{shown(url)} was given with credentials in it, and addresses are stored and shown",
-            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment instead.",
+            hint=f"Set {CREDENTIALS.get(parts.scheme, CREDENTIALS['s3'])} in the environment instead.",
         )
     if not parts.netloc:
-        raise ConfigError(f"{url} names no bucket", hint="Write s3://bucket/prefix.")
+        raise ConfigError(f"{url} names no bucket", hint=f"Write {parts.scheme}://bucket/prefix.")
     return Place(parts.netloc, unquote(parts.path).strip("/"), dict(parse_qsl(parts.query, keep_blank_values=True)))
