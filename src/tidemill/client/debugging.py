@@ -30,7 +30,7 @@ from tidemill.workers.execute import Keeper, Produced, execute
 from tidemill.workers.failure import Fault
 from tidemill.workers.failure import describe as describe_failure
 from tidemill.workers.inputs import Inputs
-from tidemill.workers.loader import Loaded, Loader, caller
+from tidemill.workers.loader import Loaded, Loader, caller, plain
 from tidemill.workers.staging import Scratch
 
 Debugger = Literal["none", "after", "before"]
@@ -177,7 +177,7 @@ class _Lenient(Loader):
         self.changed = True
         with context.import_only():
             function, main = self._find(spec, spec.python)
-        return Loaded(spec, caller(getattr(function, "fn", function), spec), main)
+        return Loaded(spec, caller(plain(function), spec), main)
 
 
 def _project(spec: TaskSpec) -> list[str]:

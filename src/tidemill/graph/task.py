@@ -1,5 +1,6 @@
 """Tasks: what `@task` makes of a function."""
 
+import dataclasses
 import functools
 import inspect
 import os
@@ -9,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from types import MethodType, ModuleType
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 
 from tidemill.graph import check, context
 from tidemill.graph.call import Call
+from tidemill.graph.classes import body, check_class
 from tidemill.graph.code import code_parts, combine
 from tidemill.graph.index import Axis
 from tidemill.graph.policies import Policies
@@ -50,7 +52,7 @@ class Task(Generic[P, R_co]):
     is reported when the workflow is built. The result of a task with named outputs is anything, for `result.name`.
 
     Attributes:
-        fn: the function itself.
+        fn: the function itself, or the class.
         name: shown everywhere.
         details: what else was given to the decorator.
         axis: the axis of repeats, or None.
@@ -67,7 +69,9 @@ class Task(Generic[P, R_co]):
         self._arity: int | None = None
         self._spec: tuple[int, TaskSpec] | None = None
         self._copies: dict[Policies, Task[P, R_co]] = {}
-        if fn is not None:
+        if isinstance(fn, type):
+            functools.update_wrapper(self, fn, updated=())  # what stands in the class is not the task's
+        elif fn is not None:
             functools.update_wrapper(self, fn)
 
     # ------------------------------------------------------------------------------------------------------- calling
@@ -167,13 +171,11 @@ class Task(Generic[P, R_co]):
     def _specify(self) -> TaskSpec:
         outputs = self._outputs()
         parts = code_parts(self.fn) | common_parts(self.details.version, self.signature.ports, outputs)
-        return specification(
-            self.details, self.signature.ports, outputs, parts, inspect.getdoc(self.fn) or "", python=self._python()
-        )
+        return specification(self.details, self.signature.ports, outputs, parts, _doc(self.fn), python=self._python())
 
     def _outputs(self) -> tuple[Port, ...]:
         names = self.details.outputs or ("result",)
-        written = inspect.signature(self.fn).return_annotation if len(names) == 1 else None
+        written = inspect.signature(body(self.fn)).return_annotation if len(names) == 1 else None
         found = []
         for name, kind in zip(names, self.output_types, strict=True):
             made = port(name, kind if written is None else written, kind)
@@ -182,6 +184,12 @@ class Task(Generic[P, R_co]):
 
     def _python(self) -> Python:
         return locate(self.fn, self, spread=len(self.details.outputs) > 1)
+
+    def __mro_entries__(self, _bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A class that is a task can be a base of others."""
+        if not isinstance(self.fn, type):
+            raise TypeError(f"{self.name} is a task made of a function: it cannot be a base class")
+        return (self.fn,)
 
     def __reduce__(self) -> Any:
         found = importable(self.fn, self)
@@ -196,6 +204,13 @@ class Task(Generic[P, R_co]):
         inputs = ", ".join(p.variadic + p.name + (f": {p.type}" if p.type else "") for p in self.signature.ports)
         repeats = "" if self.axis is None else f" repeated {self.axis.size} times"
         return f"<task {self.name}({inputs}){repeats}>"
+
+
+def _doc(fn: Any) -> str:
+    """The docstring that somebody wrote: a dataclass without one says what its parameters are."""
+    found = inspect.getdoc(fn) or ""
+    made = isinstance(fn, type) and found.startswith(f"{fn.__name__}(") and dataclasses.is_dataclass(fn)
+    return (inspect.getdoc(body(fn)) or "") if made else found
 
 
 def _imported(module: str, qualname: str) -> Any:
@@ -351,6 +366,15 @@ def _pickled(fn: object, qualname: str) -> bytes:
 # --------------------------------------------------------------------------------------------------------- decorating
 
 
+class Runs(Protocol[R_co]):
+    """What instances of a class that is a task can do."""
+
+    def run(self) -> R_co:
+        """The work; the result."""
+
+
+@overload
+def task(fn: type[Runs[R]], /) -> Task[..., R]: ...
 @overload
 def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 @overload
@@ -395,10 +419,11 @@ def task(
     version: str | int = "",
     **options: Any,
 ) -> Any:
-    """Make a task of a function: `@task`, or `@task(retries=2, …)`.
+    """Make a task of a function, or of a class: `@task`, or `@task(retries=2, …)`.
 
     Args:
-        fn: a function; its parameters are the input ports.
+        fn: a function, whose parameters are the input ports; or a class whose instances have `run(self)`: the
+            parameters of the class are the ports, and a run makes an instance and calls that.
         name: shown everywhere; the function's own name by default.
         outputs: names of several results, which the function returns as a tuple in this order, or as a mapping. Each
             can be used on its own: `f.x`, `f["x"]`, `x, y = f`.
@@ -414,13 +439,16 @@ def task(
             with None for that input.
 
     Raises:
-        UsageError: if an option is wrong, or `fn` is no plain function.
+        UsageError: if an option is wrong, or `fn` is neither a plain function nor such a class.
     """
     policies = Policies().changed(options)
     where = place()
 
     def decorate(fn: Callable[..., Any]) -> Task[..., Any]:
-        check_function(fn, "task")
+        if isinstance(fn, type):
+            check_class(fn)
+        else:
+            check_function(fn, "task")
         code = getattr(inspect.unwrap(fn), "__code__", None)
         at = where if code is None else f"{code.co_filename}:{code.co_firstlineno}"
         return Task(
@@ -434,6 +462,11 @@ def check_function(fn: Any, what: str) -> None:
     """Raise UsageError unless `fn` is a plain function."""
     if isinstance(fn, Task):
         raise UsageError(f"{fn.name} is a task already; @{what} goes on the plain function")
+    if isinstance(fn, (staticmethod, classmethod, MethodType)):
+        raise UsageError(
+            f"@{what} goes on a function, not on the method {getattr(fn, '__name__', fn)}",
+            hint="define the function outside of the class, or decorate a class with a method run(self)",
+        )
     if not callable(fn) or not hasattr(fn, "__qualname__") or isinstance(fn, type):
         raise UsageError(f"@{what} goes on a function, not on {fn!r}")
     if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
