@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from tidemill._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from tidemill.client import arguments as arguments
+    from tidemill.client import helpers as helpers
     from tidemill.client.handle import Handle as Handle
     from tidemill.client.planning import PlanReport as PlanReport
     from tidemill.client.store import Store as Store
@@ -55,6 +57,7 @@ _GRAPH = [
 _ERRORS = [
     "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError", "WiringError",
 ]  # fmt: skip
+_MODULES = {"arguments": "tidemill.client.arguments", "helpers": "tidemill.client.helpers"}
 _HOMES = {
     **dict.fromkeys(_GRAPH, "tidemill.graph"),
     **dict.fromkeys(_ERRORS, "tidemill.model.errors"),
@@ -64,7 +67,7 @@ _HOMES = {
     "open": "tidemill.client.store",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 — names are text
+__all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604 — names are text
 
 
 class _Runner:
@@ -75,6 +78,8 @@ class _Runner:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'tidemill' has no attribute {name!r}")
