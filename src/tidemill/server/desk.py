@@ -183,10 +183,10 @@ class Desk:
                 self.lost(client)
         for client in [s for s in self.sessions if s.halting is not None]:
             assert client.halting is not None
-            number, hubs_ = client.halting
-            if not self.crew.holds(hubs_) and not any(s.leaving for s in self.sessions):
+            number, stopped, mine = client.halting
+            if not self.crew.holds(mine) and not any(s.leaving for s in self.sessions):
                 client.halting = None
-                client.tell(session.Reply(number, {"stopped": len(hubs_)}))
+                client.tell(session.Reply(number, {"stopped": stopped}))
                 client.channel.flush()
 
     def closed(self, block: int, state: int) -> None:

@@ -16,23 +16,22 @@ _request = msgspec.json.Decoder(session.Halt).decode
 def halt(desk: Desk, client: Session | None, message: session.Halt) -> None:
     """Stop work, and if other engines serve the store, leave word for them; `client` is told when it is done here."""
     engine = desk.engine
-    chosen = {
-        h.id: h.block
-        for h in engine.hubs.values()
-        if h.active and h.block is not None and (not message.blocks or h.block in message.blocks)
+    # also those that another engine has closed already: their runs may still be here
+    mine = {
+        h.id for h in engine.hubs.values() if h.block is not None and (not message.blocks or h.block in message.blocks)
     }
-    mine = set(chosen)
+    active = {hub for hub in mine if engine.hubs[hub].active}
     if message.now:
         desk.crew.stop_now(mine)
     else:
         desk.crew.drain(mine)
-    engine.transact(lambda turn: _close(turn, mine, message if client is not None else None))
+    engine.transact(lambda turn: _close(turn, active, message if client is not None else None))
     leaving = [s for s in desk.sessions if s is not client and s.halting is None and _concerned(s, message.blocks)]
     desk.drop_parts(leaving)
     for other in leaving:
         other.leaving, other.halted = True, message.who
     if client is not None:
-        client.halting = (message.number, mine)
+        client.halting = (message.number, len(active), mine)
 
 
 def hear(desk: Desk) -> None:
