@@ -18,6 +18,8 @@ from tidemill.stores.state.database import Database
 KEPT = ("TIDEMILL_LEASE_SECONDS",)
 """Environment variables that change how a workflow is worked on, and that `resume` restores."""
 
+_LONG = 1000
+"""Characters of a word that are kept."""
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^@\s]*(?=@)|((?i:password)=)[^&\s]*")
 
 
@@ -29,7 +31,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
         stop: nothing more was to start after the first failure.
         detached: it goes on with nobody attached.
         cwd: working directory.
-        argv: the command line; passwords in addresses are left out.
+        argv: the command line, the interpreter first; passwords in addresses are left out.
         environment: of the variables that change how it is worked on, those that were set.
         version: of Tidemill.
         user, host, time: who did it, where, and when (seconds since the epoch).
@@ -57,7 +59,7 @@ def now(workers: int | None, options: int) -> str:
         stop=bool(options & blocks.STOP_ON_FAILURE),
         detached=bool(options & blocks.DETACHED),
         cwd=_directory(),
-        argv=[without_passwords(word) for word in (sys.argv or [""])],
+        argv=[without_passwords(word)[:_LONG] for word in sys.orig_argv],
         environment={name: os.environ[name] for name in KEPT if name in os.environ},
         version=__version__,
         user=_user(),
