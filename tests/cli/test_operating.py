@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -35,18 +36,23 @@ def steps():
 class Gated:
     """A workflow in a process of its own, whose steps wait to be let on."""
 
-    def __init__(self, folder: Path, *words: object, **environment: str) -> None:
+    def __init__(self, folder: Path, *words: object, resume: bool = False, **environment: str) -> None:
         (folder / "gated.py").write_text(GATED, encoding="utf-8")
         self._pipes = []
         for name in ("here", "gate"):
             if not (folder / name).exists():
                 os.mkfifo(folder / name)
             self._pipes.append(os.open(folder / name, os.O_RDWR | os.O_CLOEXEC))
-        self.folder = folder
-        self.process = start("run", "gated.py", *words, cwd=folder, HERE=str(folder), **environment)
+        command = ["resume", "1"] if resume else ["run", "gated.py"]
+        self.process = start(*command, *words, cwd=folder, HERE=str(folder), **environment)
 
     def reached(self) -> None:
         os.read(self._pipes[0], 1)
+
+    def forget(self) -> None:
+        """Who came to the gate before."""
+        while select.select([self._pipes[0]], [], [], 0)[0]:
+            os.read(self._pipes[0], 4096)
 
     def open(self, times: int = 3) -> None:
         os.write(self._pipes[1], b"!" * times)
@@ -108,16 +114,15 @@ def test_how_a_workflow_was_started_is_kept_and_restored(cli: Run, folder: Path)
     gated.reached()
     gated.process.send_signal(signal.SIGKILL)
     gated.ended()
+    cli("kill", "--now")
+    gated.forget()
     kept = asked(cli, "config", "--block", 1)
     assert (kept["workers"], kept["stop"], kept["detached"], kept["cwd"]) == (3, True, False, str(folder))
     assert kept["argv"][-5:] == ["run", "gated.py", "-w", "3", "--stop-on-failure"]
     assert kept["environment"] == {"TIDEMILL_LEASE_SECONDS": "77"}
     assert "workers" in cli("config", "--block", 1).out
     for words, count in (([], 3), (["-w", 2], 2)):
-        again = Gated(folder)
-        again.process.kill()
-        again.ended()
-        again.process = start("resume", 1, "-q", *words, cwd=folder, HERE=str(folder))
+        again = Gated(folder, "-q", *words, resume=True)
         again.reached()
         engine = asked(cli, "status", "--engine")[0]
         assert engine["workers"] == count
@@ -125,6 +130,7 @@ def test_how_a_workflow_was_started_is_kept_and_restored(cli: Run, folder: Path)
         assert b"TIDEMILL_LEASE_SECONDS=77" in environment
         cli("kill", "--now")
         assert again.ended().code == 130
+        gated.forget()
 
 
 def test_settings_are_kept_in_the_store_and_count_for_everybody(cli: Run, folder: Path) -> None:
