@@ -191,6 +191,7 @@ def reasons() -> str:
 VARIABLES = {
     "TIDEMILL_LEASE_SECONDS": "where several engines serve a store (PostgreSQL): seconds after which an engine that is "
     "not heard of is given up, and another one takes over what it had; 60",
+    "TIDEMILL_RUN": "set in the shell that `tidemill debug --shell` opens: the run whose directory it is",
     "TIDEMILL_STORE": "the store used where none is named: a directory, or `postgresql://…`; without it, `.tidemill`",
     "TIDEMILL_TRACE": "a file into which the engine writes how long every transaction and statement took, as JSON",
 }

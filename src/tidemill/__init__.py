@@ -22,6 +22,7 @@ from tidemill._version import __version__ as __version__
 if TYPE_CHECKING:
     from tidemill.client import arguments as arguments
     from tidemill.client import helpers as helpers
+    from tidemill.client import operations as operations
     from tidemill.client.handle import Handle as Handle
     from tidemill.client.planning import PlanReport as PlanReport
     from tidemill.client.store import Store as Store
@@ -57,7 +58,7 @@ _GRAPH = [
 _ERRORS = [
     "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError", "WiringError",
 ]  # fmt: skip
-_MODULES = {"arguments": "tidemill.client.arguments", "helpers": "tidemill.client.helpers"}
+_MODULES = {name: f"tidemill.client.{name}" for name in ("arguments", "helpers", "operations")}
 _HOMES = {
     **dict.fromkeys(_GRAPH, "tidemill.graph"),
     **dict.fromkeys(_ERRORS, "tidemill.model.errors"),
