@@ -15,7 +15,7 @@ import msgspec
 
 import tidemill
 from tidemill import cli
-from tidemill.client import details, failures, garbage, logs, planning, queries
+from tidemill.client import destroying, details, engines, failures, garbage, logs, planning, queries, startup, stats
 from tidemill.model import errors, protocol, session, spec, states, values
 from tidemill.provenance import picture, why
 from tidemill.stores.state.open import FILE, open_database
@@ -61,8 +61,19 @@ def group(package: str) -> str:
     return "\n\n".join(_described(name, getattr(tidemill, name)) for name in public(package))
 
 
-def _described(name: str, thing: Any) -> str:
-    if getattr(thing, "__name__", name) != name:
+MODULES = ("operations", "arguments", "helpers")
+"""Modules that are public as they are: part of the page -> `tidemill.<name>`."""
+
+
+def module(name: str) -> str:
+    """The functions and classes that a module defines, in its own order."""
+    found = getattr(tidemill, name)
+    own = [(n, v) for n, v in vars(found).items() if callable(v) and _module(v) == found.__name__ and n[0] != "_"]
+    return "\n\n".join(_described(f"{name}.{n}", v, v.__name__) for n, v in own)
+
+
+def _described(name: str, thing: Any, own: str = "") -> str:
+    if getattr(thing, "__name__", name) != (own or name):
         return f"### tm.{name}\n\nThe same as `tm.{thing.__name__}`."
     doc = markdown(thing.__doc__ or "")
     if not inspect.isclass(thing):
@@ -113,6 +124,12 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "plan": planning.PlanReport,
     "failures": failures.FailureReport,
     "gc": garbage.Collected,
+    "stats": stats.Stats,
+    "engine": engines.EngineInfo,
+    "kill": engines.Halted,
+    "started": startup.Started,
+    "clean": destroying.Cleaned,
+    "destroy": destroying.Destroyed,
 }
 """Part of the page -> the record with which a question is answered."""
 
@@ -333,7 +350,8 @@ def definitions() -> str:
 
 
 PAGES: dict[str, pages.Parts] = {
-    "reference/api.md": {name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
+    "reference/api.md": {name: (lambda package=package: group(package)) for name, package in GROUPS.items()}  # type: ignore[misc]
+    | {name: (lambda name=name: module(name)) for name in MODULES},  # type: ignore[misc]
     "reference/records.md": {name: (lambda kind=kind: record(kind)) for name, kind in ANSWERS.items()},  # type: ignore[misc]
     "reference/command-line.md": {"commands": command_line},
     "reference/errors.md": {"tree": error_tree, "classes": error_classes, "reasons": reasons},

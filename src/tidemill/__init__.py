@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tidemill.graph import task as task
     from tidemill.graph import workflow as workflow
     from tidemill.graph import zip as zip  # noqa: A004
+    from tidemill.model.errors import HaltedError as HaltedError
     from tidemill.model.errors import NotFoundError as NotFoundError
     from tidemill.model.errors import RunCancelledError as RunCancelledError
     from tidemill.model.errors import RunFailedError as RunFailedError
@@ -56,7 +57,8 @@ _GRAPH = [
     "task", "workflow", "zip",
 ]  # fmt: skip
 _ERRORS = [
-    "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError", "WiringError",
+    "HaltedError", "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError",
+    "WiringError",
 ]  # fmt: skip
 _MODULES = {name: f"tidemill.client.{name}" for name in ("arguments", "helpers", "operations")}
 _HOMES = {
