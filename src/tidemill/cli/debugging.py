@@ -53,7 +53,7 @@ def debug(
     files and a script `run.sh` that executes it; of a shell command, the command is printed as it was executed.
     """
     if json and (pdb or step or shell):
-        raise UsageError("a debugger and a shell need the terminal", hint="leave out --json")
+        raise UsageError("a debugger needs the terminal, and so does a shell", hint="leave out --json")
     if (pdb or step) and (shell or directory):
         raise UsageError("a debugger runs the step, --shell and --directory do not", hint="use run.sh --pdb there")
     if shell or directory:

@@ -13,6 +13,7 @@ import msgspec
 
 from tidemill.client import queries
 from tidemill.client.helpers import remove_tree
+from tidemill.client.queries import answers
 from tidemill.model.errors import NotFoundError, StoreBusyError, StoreFullError, TidemillError
 from tidemill.model.states import BlockState
 from tidemill.server.addresses import LOG, Place
@@ -34,6 +35,9 @@ _PARTS: dict[str, re.Pattern[str]] = {
 }
 """Directories of a store, and the names in them that are its own."""
 
+_ENDING = 15.0
+"""Seconds in which an engine ends that has nothing more to do."""
+_AGAIN = 0.02
 _ENDED = (BlockState.COMPLETE, BlockState.ERROR, BlockState.CANCELLED)
 _LAST = 1 << 62
 _PAGE = 1000
@@ -79,7 +83,7 @@ def destroy(place: Place) -> Destroyed:
         return Destroyed(store=shown(place.state), found=found, kept=[], objects=objects)
     lock = StoreLock(directory)
     try:
-        if not lock.take():
+        if not _taken(lock, place):
             raise StoreBusyError(f"somebody works on the store {shown(place.state)}", hint="tidemill kill ends that")
         try:
             kept = _empty(directory)
@@ -88,6 +92,16 @@ def destroy(place: Place) -> Destroyed:
     finally:
         lock.release()
     return Destroyed(store=shown(place.state), found=True, kept=kept, objects=objects)
+
+
+def _taken(lock: StoreLock, place: Place) -> bool:
+    """Take the lock; an engine that serves nobody any more is waited for."""
+    deadline = time.monotonic() + _ENDING
+    while not lock.take():
+        if answers(place) or time.monotonic() > deadline:
+            return False
+        time.sleep(_AGAIN)
+    return True
 
 
 def _marked(directory: Path) -> bool:

@@ -17,6 +17,7 @@ from tidemill.client.connection import connect
 from tidemill.model import session
 from tidemill.model.errors import StoreBusyError
 from tidemill.server.addresses import Place
+from tidemill.server.lock import held
 from tidemill.stores.state import blocks as block_rows
 from tidemill.stores.state import workers
 from tidemill.stores.state.database import Database
@@ -170,7 +171,8 @@ def _kill(found: list[workers.Worker]) -> bool:
 def _wait(store: Store) -> bool:
     """Whether all engines end; they do, once their last client has gone."""
     deadline = time.monotonic() + ENDING
-    while queries.served(store.place, store.db):
+    place = store.place
+    while queries.served(place, store.db) or (place.alone and held(place.directory)):
         if time.monotonic() > deadline:
             return False
         time.sleep(_AGAIN)
