@@ -350,8 +350,8 @@ def definitions() -> str:
 
 
 PAGES: dict[str, pages.Parts] = {
-    "reference/api.md": {name: (lambda package=package: group(package)) for name, package in GROUPS.items()}  # type: ignore[misc]
-    | {name: (lambda name=name: module(name)) for name in MODULES},  # type: ignore[misc]
+    "reference/api.md": {name: (lambda package=package: group(package)) for name, package in GROUPS.items()}
+    | {name: (lambda name=name: module(name)) for name in MODULES},
     "reference/records.md": {name: (lambda kind=kind: record(kind)) for name, kind in ANSWERS.items()},  # type: ignore[misc]
     "reference/command-line.md": {"commands": command_line},
     "reference/errors.md": {"tree": error_tree, "classes": error_classes, "reasons": reasons},
