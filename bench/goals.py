@@ -57,6 +57,8 @@ GOALS = {
     "memory_worker": Goal("peak memory at 1,000,000, each worker", "MB", False, 500, 150),
     "reuse": Goal("reuse, 100,000 independent", "/s", True, 40_000, 100_000, 225_000),
     "reuse_dag": Goal("reuse, DAG of 100,000", "/s", True, 20_000, 50_000, 225_000),
+    "restart_killed": Goal("one of 100,000 runs left by kill -9, `resume`", "s", False, 1, 0.5, 0.08),
+    "restart_failed": Goal("one of 100,000 runs failed, `retry`", "s", False, 1, 0.5, 0.02),
     "shell": Goal("shell jobs, output and exit captured", "/s", True, 600, 1_000, 1_330),
     "postgres": Goal("PostgreSQL, two engines", "/s", True, 8_000, 20_000, 55_000),
     "reopen": Goal("reopen 1,000,000 after kill -9, first dispatch", "s", False, 3, 0.5, 0.23),

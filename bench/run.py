@@ -16,7 +16,8 @@ from measure import Row, flush_ms, prepare, row_of, table
 
 HERE = Path(__file__).parent
 GROUPS = (
-    "throughput", "latency", "scale", "submission", "reuse", "shell", "postgres", "objects", "transfer", "ancestry"
+    "throughput", "latency", "scale", "submission", "reuse", "restart", "shell", "postgres", "objects", "transfer",
+    "ancestry",
 )  # fmt: skip
 
 

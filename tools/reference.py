@@ -15,7 +15,7 @@ import msgspec
 
 import tidemill
 from tidemill import cli
-from tidemill.client import details, failures, garbage, logs, planning, queries
+from tidemill.client import destroying, details, engines, failures, garbage, logs, planning, queries, startup, stats
 from tidemill.model import errors, protocol, session, spec, states, values
 from tidemill.provenance import picture, why
 from tidemill.stores.state.open import FILE, open_database
@@ -61,7 +61,18 @@ def group(package: str) -> str:
     return "\n\n".join(_described(name, getattr(tidemill, name)) for name in public(package))
 
 
+MODULES = ("operations", "arguments", "helpers")
+"""Modules that are public as they are: part of the page -> `tidemill.<name>`."""
+
+
 def module(name: str) -> str:
+    """The functions and classes that a module defines, in its own order."""
+    found = getattr(tidemill, name)
+    own = [(n, v) for n, v in vars(found).items() if callable(v) and _module(v) == found.__name__ and n[0] != "_"]
+    return "\n\n".join(_described(f"{name}.{n}", v, v.__name__) for n, v in own)
+
+
+def namespace(name: str) -> str:
     """A public module: what it says of itself, and its functions."""
     thing = getattr(tidemill, name)
     described = [f"### tm.{name}", markdown(thing.__doc__ or "")]
@@ -72,8 +83,8 @@ def module(name: str) -> str:
     return "\n\n".join(described)
 
 
-def _described(name: str, thing: Any) -> str:
-    if getattr(thing, "__name__", name) != name:
+def _described(name: str, thing: Any, own: str = "") -> str:
+    if getattr(thing, "__name__", name) != (own or name):
         return f"### tm.{name}\n\nThe same as `tm.{thing.__name__}`."
     doc = markdown(thing.__doc__ or "")
     if not inspect.isclass(thing):
@@ -124,6 +135,12 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "plan": planning.PlanReport,
     "failures": failures.FailureReport,
     "gc": garbage.Collected,
+    "stats": stats.Stats,
+    "engine": engines.EngineInfo,
+    "kill": engines.Halted,
+    "started": startup.Started,
+    "clean": destroying.Cleaned,
+    "destroy": destroying.Destroyed,
 }
 """Part of the page -> the record with which a question is answered."""
 
@@ -205,6 +222,7 @@ VARIABLES = {
     "there what it was given",
     "TIDEMILL_LEASE_SECONDS": "where several engines serve a store (PostgreSQL): seconds after which an engine that is "
     "not heard of is given up, and another one takes over what it had; 60",
+    "TIDEMILL_RUN": "set in the shell that `tidemill debug --shell` opens: the run whose directory it is",
     "TIDEMILL_STORE": "the store used where none is named: a directory, or `postgresql://…`; without it, `.tidemill`",
     "TIDEMILL_TRACE": "a file into which the engine writes how long every transaction and statement took, as JSON",
 }
@@ -349,7 +367,8 @@ def definitions() -> str:
 PAGES: dict[str, pages.Parts] = {
     "reference/api.md": {
         **{name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
-        "urls": lambda: module("urls"),
+        **{name: (lambda name=name: module(name)) for name in MODULES},  # type: ignore[misc]
+        "urls": lambda: namespace("urls"),
     },
     "reference/records.md": {name: (lambda kind=kind: record(kind)) for name, kind in ANSWERS.items()},  # type: ignore[misc]
     "reference/command-line.md": {"commands": command_line},

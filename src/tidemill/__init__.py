@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING, Any
 from tidemill._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from tidemill.client import arguments as arguments
+    from tidemill.client import helpers as helpers
+    from tidemill.client import operations as operations
     from tidemill.client import urls as urls
     from tidemill.client.handle import Handle as Handle
     from tidemill.client.planning import PlanReport as PlanReport
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from tidemill.graph import task as task
     from tidemill.graph import workflow as workflow
     from tidemill.graph import zip as zip  # noqa: A004
+    from tidemill.model.errors import HaltedError as HaltedError
     from tidemill.model.errors import NotFoundError as NotFoundError
     from tidemill.model.errors import RunCancelledError as RunCancelledError
     from tidemill.model.errors import RunFailedError as RunFailedError
@@ -55,8 +59,10 @@ _GRAPH = [
     "sweep", "task", "workflow", "zip",
 ]  # fmt: skip
 _ERRORS = [
-    "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError", "WiringError",
+    "HaltedError", "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError",
+    "WiringError",
 ]  # fmt: skip
+_MODULES = {name: f"tidemill.client.{name}" for name in ("arguments", "helpers", "operations")}
 _HOMES = {
     **dict.fromkeys(_GRAPH, "tidemill.graph"),
     **dict.fromkeys(_ERRORS, "tidemill.model.errors"),
@@ -67,7 +73,7 @@ _HOMES = {
     "urls": "tidemill.client.urls",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 — names are text
+__all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604 — names are text
 
 
 class _Runner:
@@ -78,6 +84,8 @@ class _Runner:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'tidemill' has no attribute {name!r}")

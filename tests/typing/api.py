@@ -95,3 +95,16 @@ def main() -> None:
     assert_type(energy.call("Cu", 1.0).run(), float)
     count = tm.command("wc -l {src}", inputs={"src": tm.File}, stdout="n")
     count("README.md")
+
+
+class Doubled:
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def run(self) -> int:
+        return 2 * self.n
+
+
+def a_class_gives_what_its_run_gives() -> None:
+    doubled = tm.task(Doubled)
+    assert_type(doubled(2), int)

@@ -13,10 +13,11 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from tidemill._version import __version__
 from tidemill.cli import output
-from tidemill.model.errors import NotFoundError, TidemillError, UsageError
+from tidemill.model.errors import HaltedError, NotFoundError, TidemillError, UsageError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all is well; runs failed or the store could not do it; wrong usage; Ctrl-C."""
+"""Exit codes: all is well; runs failed or the store could not do it; wrong usage; Ctrl-C, or stopped
+by `tidemill kill`."""
 
 _RESUMABLE = (["run"], ["resume"], ["retry"], ["rerun"])
 
@@ -36,6 +37,7 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
         ("logs", "asking:logs", "What a run printed."),
         ("why", "asking:why", "Why a run executed, was reused, or waits."),
         ("lineage", "asking:lineage", "What something came from, or what came from it."),
+        ("stats", "operating:stats", "What tasks took: time, processors, memory, disk."),
     ],
     "Files": [
         ("fetch", "moving:fetch", "Get files from elsewhere into the store."),
@@ -50,6 +52,12 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
         ("priority", "changing:priority", "Start some runs before others."),
         ("invalidate", "changing:invalidate", "Never reuse the results of runs again."),
         ("gc", "changing:gc", "Delete stored bytes that nothing needs."),
+    ],
+    "Operate": [
+        ("kill", "operating:kill", "Stop all work, of others too; it can go on later."),
+        ("config", "operating:config", "What a store does when nobody says otherwise."),
+        ("clean", "operating:clean", "Delete what finished workflows hold."),
+        ("destroy", "operating:destroy", "Delete a whole store."),
     ],
 }
 
@@ -97,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (UsageError, NotFoundError) as error:
         return output.complain(error, USAGE)
+    except HaltedError as error:
+        return output.complain(error, INTERRUPTED)
     except TidemillError as error:
         return output.complain(error, FAILED)
     except KeyboardInterrupt:

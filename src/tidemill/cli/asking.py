@@ -8,8 +8,10 @@ from cyclopts import Parameter
 from tidemill._version import __version__
 from tidemill.cli import output
 from tidemill.cli.options import AnyId, BlockId, Json, RunId, StorePath, open_store
+from tidemill.client import engines, queries
+from tidemill.client import failures as client_failures
 from tidemill.client import logs as client_logs
-from tidemill.client import queries
+from tidemill.model.errors import UsageError
 from tidemill.model.ids import parse, parse_as
 from tidemill.provenance import lineage as provenance_lineage
 
@@ -23,13 +25,34 @@ def status(
     /,
     *,
     limit: Annotated[int, Parameter(help="How many workflows.")] = queries.BLOCKS,
+    failed: Annotated[
+        bool, Parameter(negative="", help="Instead: the runs that failed, why, and the last lines they printed.")
+    ] = False,
+    engine: Annotated[bool, Parameter(negative="", help="Instead: who works on the store.")] = False,
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """How far workflows are; of one of them, by task."""
+    """How far workflows are; of one of them, by task.
+
+    A workflow is open while somebody works on it, interrupted while nobody does, and in the end complete, error or
+    cancelled.
+    """
+    if failed and engine:
+        raise UsageError("--failed and --engine are two questions", hint="ask one after the other")
     with open_store(store) as found:
         number = parse_as(block, "block").number if block else 0
+        if engine:
+            serving = engines.engines(found.db, found.place)
+            told = "\n".join(map(str, serving)) or "nobody works on this store"
+            output.emit(serving if json else told, as_json=json)
+            return
         record = found.status(number, limit=limit)
+        if failed:
+            chosen = [b.id for b in record.blocks if b.failed]
+            reports = [one for b in chosen for one in client_failures.failures(found.db, found.url, b, limit)]
+            told = "\n\n".join(map(str, reports)) or "nothing failed"
+            output.emit(reports if json else told, as_json=json)
+            return
     if json:
         output.emit(record, as_json=True)
         return

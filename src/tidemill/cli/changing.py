@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from tidemill.cli import output
 from tidemill.cli.named import split
 from tidemill.cli.options import Ids, Json, Objects, RunIds, StorePath, open_store, seconds
-from tidemill.client import following
+from tidemill.client import configuration, following
 from tidemill.client.store import Store
 from tidemill.model.errors import UsageError
 from tidemill.model.ids import parse_as, run_id
@@ -63,14 +63,17 @@ def priority(
 def gc(
     *,
     dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], negative="", help="Only say what would go.")] = False,
-    grace: Annotated[str, Parameter(help="Keep what is younger: 30m, 12h, 7d, ….")] = "1d",
+    grace: Annotated[
+        str, Parameter(help="Keep what is younger: 30m, 12h, 7d, …; default: the setting gc-grace, else 1d.")
+    ] = "",
     store: StorePath = None,
     objects: Objects = "",
     json: Json = False,
 ) -> None:
     """Delete stored bytes that no result and no argument names, and directories that failed runs left behind."""
     with open_store(store, objects) as found:
-        output.emit(found.gc(grace=seconds(grace), dry_run=dry_run), as_json=json)
+        age = seconds(grace or configuration.setting(found, configuration.GRACE))
+        output.emit(found.gc(grace=age, dry_run=dry_run), as_json=json)
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from tidemill.cli import output, script
 from tidemill.cli.named import roots, split
 from tidemill.cli.options import BlockId, Ids, Json, Objects, Quiet, Script, StorePath, Workers, open_store
-from tidemill.client import following, queries
+from tidemill.client import following, queries, startup
 from tidemill.client.failures import FailureReport, failures
 from tidemill.client.store import Store
 from tidemill.model.errors import NotFoundError, RunError
@@ -107,12 +107,15 @@ def resume(
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
-    """Go on with an interrupted workflow, and try again what had failed before.
+    """Go on with an interrupted workflow, and try again what had failed before; with as many workers as were asked for
+    when it was started, unless you say otherwise.
 
     If not all of it had been submitted, run the file it came from again instead.
     """
     with open_store(store, objects) as found:
-        return _go_on(found, roots(found, *split(found, [block])), workers, quiet=quiet, json=json, again=True)
+        chosen = roots(found, *split(found, [block]))
+        workers = startup.restore(found.db, chosen[0], workers)
+        return _go_on(found, chosen, workers, quiet=quiet, json=json, again=True)
 
 
 def retry(

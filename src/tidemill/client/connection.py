@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from tidemill.model import errors, session
-from tidemill.model.errors import EngineLostError, StoreBusyError, TidemillError
+from tidemill.model.errors import EngineLostError, HaltedError, StoreBusyError, TidemillError
 from tidemill.server.addresses import Place, reachable
 from tidemill.stores.state.open import shown
 from tidemill.workers.wire import Channel
@@ -40,19 +40,24 @@ class Connection:
         place: the store.
         workers: local workers wanted.
         path: `sys.path` entries that the tasks need.
+        usual: nobody asked for that number of workers, so that the store's own setting counts.
+        patience: seconds in which another process that serves the store must answer.
 
     Raises:
         StoreBusyError: another process holds the store and does not answer.
     """
 
-    def __init__(self, place: Place, workers: int, path: list[str]) -> None:
+    def __init__(
+        self, place: Place, workers: int, path: list[str], *, usual: bool = False, patience: float = _PATIENCE
+    ) -> None:
         self._place = place
         self._messages: deque[session.ToClient] = deque()
-        self._attach = session.Attach(session.VERSION, workers, path, os.getcwd(), place.objects)
+        self._attach = session.Attach(session.VERSION, workers, path, os.getcwd(), place.objects, usual)
+        self._patience = patience
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._number = 0
-        self._deadline = time.monotonic() + _PATIENCE
+        self._deadline = time.monotonic() + patience
         self._reach()
 
     # ------------------------------------------------------------------------------------------------- finding it
@@ -67,7 +72,7 @@ class Connection:
         if not self._place.alone:
             return None
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(_PATIENCE)
+        sock.settimeout(self._patience)
         try:
             with reachable(self._place.socket) as address:
                 sock.connect(address)
@@ -160,6 +165,7 @@ class Connection:
 
         Raises:
             EngineLostError: the server ended.
+            HaltedError: somebody else has stopped the work.
             TidemillError: the server reports a problem of the session.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -170,6 +176,10 @@ class Connection:
         message = self._messages.popleft()
         if isinstance(message, session.Reply) and message.number == 0 and message.code:
             raise error_of(message)
+        if isinstance(message, session.Gone) and message.who:
+            raise HaltedError(
+                f"stopped by {message.who}", hint="nothing is lost: the same command goes on where it was"
+            )
         return message
 
     def _pump(self, timeout: float | None) -> bool:
@@ -240,9 +250,16 @@ def error_of(reply: session.Reply) -> TidemillError:
     return error
 
 
-def connect(place: Place, workers: int = 0) -> Connection:
-    """A connection to the process that serves a store, started if there is none."""
-    return Connection(place, workers, _import_path())
+def connect(place: Place, workers: int | None = 0, *, patience: float = _PATIENCE) -> Connection:
+    """A connection to the process that serves a store, started if there is none.
+
+    Args:
+        place: the store.
+        workers: local workers wanted; None for what is usual in this store, else one per CPU.
+        patience: seconds in which another process that serves the store must answer.
+    """
+    number = (os.cpu_count() or 1) if workers is None else workers
+    return Connection(place, number, _import_path(), usual=workers is None, patience=patience)
 
 
 def _import_path() -> list[str]:

@@ -30,7 +30,7 @@ from tidemill.workers.execute import Keeper, Produced, execute
 from tidemill.workers.failure import Fault
 from tidemill.workers.failure import describe as describe_failure
 from tidemill.workers.inputs import Inputs
-from tidemill.workers.loader import Loaded, Loader, caller
+from tidemill.workers.loader import Loaded, Loader, caller, plain
 from tidemill.workers.staging import Scratch
 
 Debugger = Literal["none", "after", "before"]
@@ -89,9 +89,9 @@ def replay(
     before = Path.cwd()
     loader = _Lenient(_project(meaning.spec))
     task = loader.prepare(meaning.spec)
-    scratch = _Aside(where / "scratch", objects)
+    scratch = Aside(where / "scratch", objects)
     try:
-        args = _arguments(db, meaning, scratch)
+        args = arguments(db, meaning, scratch)
         if stream is not None:
             _announce(stream, meaning, args, scratch.path, loader.changed)
         produced, error = _execute(task, args, scratch, debugger)
@@ -111,6 +111,18 @@ def replay(
         directory=scratch.path,
         changed=loader.changed,
     )
+
+
+class Aside(Scratch):
+    """A directory from which nothing goes to the store."""
+
+    def _capture(self, path: Path, what: str, *, move: bool = False) -> Ref:
+        if not path.exists():
+            raise Fault(Reason.BAD_OUTPUT, f"{what}, but it was not written", hint=f"expected at {path}")
+        return describe(str(path))
+
+    def put_bytes(self, data: bytes) -> bytes:
+        return digest(data)
 
 
 def _announce(stream: TextIO, meaning: Meaning, args: list[Any], path: Path, changed: bool) -> None:
@@ -147,18 +159,6 @@ def _execute(
         context.install(None)
 
 
-class _Aside(Scratch):
-    """A directory from which nothing goes to the store."""
-
-    def _capture(self, path: Path, what: str, *, move: bool = False) -> Ref:
-        if not path.exists():
-            raise Fault(Reason.BAD_OUTPUT, f"{what}, but it was not written", hint=f"expected at {path}")
-        return describe(str(path))
-
-    def put_bytes(self, data: bytes) -> bytes:
-        return digest(data)
-
-
 class _Lenient(Loader):
     """Loads a task as it is now: to debug is to edit.
 
@@ -177,7 +177,7 @@ class _Lenient(Loader):
         self.changed = True
         with context.import_only():
             function, main = self._find(spec, spec.python)
-        return Loaded(spec, caller(getattr(function, "fn", function), spec), main)
+        return Loaded(spec, caller(plain(function), spec), main)
 
 
 def _project(spec: TaskSpec) -> list[str]:
@@ -195,7 +195,12 @@ def _project(spec: TaskSpec) -> list[str]:
 # --------------------------------------------------------------------------------------------------------------- inputs
 
 
-def _arguments(db: Database, meaning: Meaning, scratch: Scratch) -> list[Any]:
+def arguments(db: Database, meaning: Meaning, scratch: Scratch) -> list[Any]:
+    """The values that a run was given, files among them staged in a directory; behind them which draw it is.
+
+    Raises:
+        RunFailedError: one of them is not there yet.
+    """
     inputs = Inputs(scratch.get, scratch.stage, lambda g, first, n: gathers_read.members(db, g, first, n))
     values = inputs.values(_inputs(db, meaning)) if meaning.inputs else ()
     return list(decode(meaning.run.args, values, scratch.stage))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tidemill.client import display
+from tidemill.client import display, startup
 from tidemill.client.connection import Connection, connect
 from tidemill.client.later import Later
 from tidemill.client.submission import Submission
@@ -34,13 +33,14 @@ class Ended(NamedTuple):
 
 def execute(store: Store, call: Any, *, workers: int | None, progress: bool | None, stop: bool) -> Ended:
     """Submit a call, or find its interrupted submission, and work on it until it ends; see `Store.run`."""
-    connection = connect(store.place, count(workers))
+    connection = connect(store.place, checked(workers))
     try:
         plan = build(call, lambda url: fetch_url(store.objects, url))
         shown = display.display(plan.name, progress)
         submission = Submission(connection, shown)
         connection.welcome()
-        submission.begin(plan, blocks.STOP_ON_FAILURE if stop else 0)
+        options = blocks.STOP_ON_FAILURE if stop else 0
+        submission.begin(plan, options, startup.now(workers, options))
         if submission.resumed:
             shown.note(f"continuing block {submission.block} where it was interrupted")
             _try_again(store, connection, submission.block)
@@ -97,7 +97,7 @@ def follow_block(
         NotFoundError: there is no such workflow block.
         KeyboardInterrupt: stopped by Ctrl-C.
     """
-    connection = connect(store.place, count(workers))
+    connection = connect(store.place, checked(workers))
     try:
         submission = Submission(connection, shown := display.display(name, progress))
         connection.welcome()
@@ -134,14 +134,14 @@ def _wait_closed(connection: Connection, block: int) -> None:
     connection.wait_for(lambda m: isinstance(m, session.Closed) and m.block == block)
 
 
-def count(workers: object) -> int:
-    """The number of workers asked for; by default one per CPU.
+def checked(workers: object) -> int | None:
+    """The number of workers asked for; None if nobody said how many.
 
     Raises:
         UsageError: it is no positive integer.
     """
     if workers is None:
-        return os.cpu_count() or 1
+        return None
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise UsageError(f"workers must be a positive integer, not {workers!r}")
     return workers

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from tidemill.client import display
+from tidemill.client import display, startup
 from tidemill.client.connection import Connection, connect
-from tidemill.client.following import count
+from tidemill.client.following import checked
 from tidemill.client.queries import BlockStatus
 from tidemill.client.submission import Submission
 from tidemill.graph.plan import build
@@ -30,14 +30,14 @@ class Handle:
         store: where it is.
         block: its block.
         name: of the workflow.
-        workers: how many to start if nobody works on it when `wait` is called.
+        workers: how many to start if nobody works on it when `wait` is called; None for what is usual.
 
     Attributes:
         block: its number, for `tidemill status`, `show` and `cancel`.
         name: of the workflow.
     """
 
-    def __init__(self, store: Store, block: int, name: str, workers: int) -> None:
+    def __init__(self, store: Store, block: int, name: str, workers: int | None) -> None:
         self._kind = type(store)
         self._place = store.place
         self.block = block
@@ -142,12 +142,13 @@ def submit(store: Store, call: Any, *, workers: int | None, stop: bool) -> Handl
         WiringError: the workflow does not fit together; nothing was stored.
     """
     plan = build(call, lambda url: fetch_url(store.objects, url))
-    number = count(workers)
+    number = checked(workers)
     connection = connect(store.place, number)
     try:
         submission = Submission(connection, display.Quiet())
         connection.welcome()
-        submission.begin(plan, blocks.DETACHED | (blocks.STOP_ON_FAILURE if stop else 0))
+        options = blocks.DETACHED | (blocks.STOP_ON_FAILURE if stop else 0)
+        submission.begin(plan, options, startup.now(number, options))
         submission.send(plan, lambda: store.objects)
         connection.ask("sync")
     finally:

@@ -156,6 +156,11 @@ def served(place: Place, db: Database) -> bool:
     """Whether a process serves the store now."""
     if not place.alone:
         return any(w.deadline > time.time() for w in workers.engines(db))
+    return answers(place)
+
+
+def answers(place: Place) -> bool:
+    """Whether a process takes clients of a store in a directory."""
     try:
         with reachable(place.socket) as address, socket.socket(socket.AF_UNIX) as probe:
             probe.connect(address)

@@ -164,7 +164,7 @@ class Store(Files, AbstractContextManager["Store"]):
         Raises:
             NotFoundError: there is no such workflow.
         """
-        return handle.Handle(self, block, block_rows.find(self.db, block).name, following.count(None))
+        return handle.Handle(self, block, block_rows.find(self.db, block).name, None)
 
     def why(self, run: str | int) -> why.Why:
         """Why a run executed, did not, waits, or ended as it did."""

@@ -53,15 +53,15 @@ class Submission:
         self._act: Callable[[int], None] = lambda _: None
         self.leaving = False
 
-    def begin(self, plan: Plan, options: int) -> None:
-        """Open a block for a plan, or find the open one it was interrupted in.
+    def begin(self, plan: Plan, options: int, started: str = "") -> None:
+        """Open a block for a plan, or find the open one it was interrupted in. `started` is kept for `resume`.
 
         Raises:
             ResumeError: that one was another plan.
         """
         number = self._connection.next_number()
         header = delta.encode(plan.header)
-        self._connection.send(session.Begin(number, plan.key, plan.name, header, options))
+        self._connection.send(session.Begin(number, plan.key, plan.name, header, options, started))
         begun = self._connection.wait_for(
             lambda m: isinstance(m, (session.Begun, session.Reply)) and m.number == number
         )

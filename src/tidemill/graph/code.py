@@ -152,7 +152,8 @@ def _class_unit(kind: type, methods: list[FunctionType]) -> Unit:
     text = _class_source(kind, codes, scope)
     node = _class_node(kind, codes, text) if text is not None else None
     if node is not None:
-        unit = _unit(Form(node), codes)
+        decorators = [d for d in node.decorator_list if _is_ours(Form(d).outer, scope)]
+        unit = _unit(Form(node, decorators), codes)
     elif text is not None and (statements := text.mentions(kind.__name__)):
         unit = _statements_unit(statements, codes)
     else:
@@ -232,8 +233,8 @@ class _Walk:
             self.kind(type(fn))
             self.root(wrapped)
         elif isinstance(fn, type):
-            self.add("code", digest(fn.__qualname__.encode()))
-            self.value(fn, "")
+            self.new(fn)
+            self.body(fn, "")
         else:
             name = getattr(fn, "__qualname__", type(fn).__qualname__)
             self.add("code", digest(f"{_module_of(fn)}:{name}".encode()))
@@ -329,7 +330,7 @@ class _Walk:
         elif isinstance(value, functools.partial):
             self.value(value.func, name, owner)
             self.constant([list(value.args), value.keywords], name, owner)
-        elif (wrapped := _wrapped(value)) is not None:
+        elif (wrapped := _wrapped(value, type)) is not None:
             self.kind(type(value))
             self.value(wrapped, name, owner)
         elif isinstance(value, ModuleType):
@@ -366,11 +367,14 @@ class _Walk:
         where = origin(kind.__module__)
         if where == "package":
             self.add(*package_digest(kind.__module__))
-        if where != "project" or not self.new(kind):
-            return
+        if where == "project" and self.new(kind):
+            self.body(kind, f"helper:{label(kind.__module__)}.{kind.__qualname__}")
+
+    def body(self, kind: type, name: str) -> None:
+        """What a class says and uses, and its base classes; under "" it is the task itself."""
         methods = _methods(kind)
         unit = _class_unit(kind, methods)
-        self.add(f"helper:{label(kind.__module__)}.{kind.__qualname__}", unit.digest)
+        self.add(name or ("code" if unit.has_source else "bytecode"), unit.digest)
         cells: dict[str, Any] = {}
         for method in methods:
             self.new(method)
@@ -408,7 +412,7 @@ class _Walk:
             return {self.skeleton(k, name): self.skeleton(v, name) for k, v in value.items()}
         if kind in _SEQUENCES:
             return value if _ATOMS.issuperset(map(type, value)) else kind([self.skeleton(item, name) for item in value])
-        if isinstance(value, (FunctionType, type, MethodType, functools.partial)) or _wrapped(value) is not None:
+        if isinstance(value, (FunctionType, type, MethodType, functools.partial)) or _wrapped(value, type) is not None:
             self.value(value, name)
             return ["code", getattr(value, "__qualname__", "")]
         if _is_plain_object(value):
@@ -457,13 +461,14 @@ def _cells(fn: FunctionType) -> dict[str, Any]:
     return found
 
 
-def _wrapped(value: Any) -> FunctionType | None:
-    """The plain function inside a task, a cache or another wrapper that is no function itself."""
+def _wrapped(value: Any, kind: type = FunctionType) -> Any:
+    """The plain function inside a task, a cache or another wrapper that is no function itself; with `type` as `kind`
+    also a class in one."""
     try:
         found = getattr(value, "__wrapped__", None)
     except Exception:  # noqa: BLE001 — any object may answer as it likes
         return None
-    return found if isinstance(found, FunctionType) else None
+    return found if isinstance(found, (FunctionType, kind)) else None
 
 
 def _module_of(value: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tidemill.graph.check import UNKNOWN, fits, inner, is_file, show
+from tidemill.graph.classes import body, maker
 from tidemill.model.spec import Port
 
 _LIST_TEXT = re.compile(
@@ -132,17 +133,19 @@ def _quoted(names: Any) -> str:
 
 
 def signature(fn: Callable[..., Any], name: str) -> Signature:
-    """The signature of a Python function."""
+    """The signature of a Python function, or of a class and its method `run`."""
     found = inspect.signature(fn)
+    made = maker(fn)
     ports, types, kinds, defaults = [], [], [], []
     for p in found.parameters.values():
-        kind = resolve(p.annotation, fn)
+        kind = resolve(p.annotation, made)
         ports.append(port(p.name, p.annotation, kind, _VARIADIC.get(p.kind, ""), optional=p.default is not P.empty))
         types.append(kind)
         kinds.append(p.kind)
         defaults.append([] if p.kind is P.VAR_POSITIONAL else {} if p.kind is P.VAR_KEYWORD else p.default)
     result = Signature(name, ports, types, kinds, defaults)
-    result.returns = resolve(found.return_annotation, fn)
+    returned = body(fn)
+    result.returns = resolve(inspect.signature(returned).return_annotation, returned)
     return result
 
 

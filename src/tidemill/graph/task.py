@@ -1,23 +1,23 @@
 """Tasks: what `@task` makes of a function."""
 
+import dataclasses
 import functools
 import inspect
-import os
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from types import MethodType
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 
 from tidemill.graph import check, context, promised
 from tidemill.graph.call import Call
+from tidemill.graph.classes import body, check_class
 from tidemill.graph.code import code_parts, combine
 from tidemill.graph.index import Axis
+from tidemill.graph.locate import attribute, importable, locate, pickled
 from tidemill.graph.policies import Policies
 from tidemill.graph.ports import BindError, Signature, port, signature
 from tidemill.graph.problems import place
@@ -51,7 +51,7 @@ class Task(Generic[P, R_co]):
     is reported when the workflow is built. The result of a task with named outputs is anything, for `result.name`.
 
     Attributes:
-        fn: the function itself.
+        fn: the function itself, or the class.
         name: shown everywhere.
         details: what else was given to the decorator.
         axis: the axis of repeats, or None.
@@ -70,7 +70,9 @@ class Task(Generic[P, R_co]):
         self._spec: tuple[int, TaskSpec] | None = None
         self._copies: dict[Policies, Task[P, R_co]] = {}
         self.promises: dict[tuple[str, ...], promised.Step] = {}
-        if fn is not None:
+        if isinstance(fn, type):
+            functools.update_wrapper(self, fn, updated=())  # what stands in the class is not the task's
+        elif fn is not None:
             functools.update_wrapper(self, fn)
 
     # ------------------------------------------------------------------------------------------------------- calling
@@ -178,9 +180,7 @@ class Task(Generic[P, R_co]):
     def _specify(self) -> TaskSpec:
         outputs = self._outputs()
         parts = code_parts(self.fn) | common_parts(self.details.version, self.signature.ports, outputs)
-        found = specification(
-            self.details, self.signature.ports, outputs, parts, inspect.getdoc(self.fn) or "", python=self._python()
-        )
+        found = specification(self.details, self.signature.ports, outputs, parts, _doc(self.fn), python=self._python())
         policies = self.details.policies
         if not policies.checkpoint:
             return found
@@ -189,7 +189,7 @@ class Task(Generic[P, R_co]):
 
     def _outputs(self) -> tuple[Port, ...]:
         names = self.details.outputs or ("result",)
-        written = inspect.signature(self.fn).return_annotation if len(names) == 1 else None
+        written = inspect.signature(body(self.fn)).return_annotation if len(names) == 1 else None
         found = []
         for name, kind in zip(names, self.output_types, strict=True):
             made = port(name, kind if written is None else written, kind)
@@ -198,6 +198,12 @@ class Task(Generic[P, R_co]):
 
     def _python(self) -> Python:
         return locate(self.fn, self, spread=len(self.details.outputs) > 1)
+
+    def __mro_entries__(self, _bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A class that is a task can be a base of others."""
+        if not isinstance(self.fn, type):
+            raise TypeError(f"{self.name} is a task made of a function: it cannot be a base class")
+        return (self.fn,)
 
     def __reduce__(self) -> Any:
         found = importable(self.fn, self)
@@ -212,6 +218,13 @@ class Task(Generic[P, R_co]):
         inputs = ", ".join(p.variadic + p.name + (f": {p.type}" if p.type else "") for p in self.signature.ports)
         repeats = "" if self.axis is None else f" repeated {self.axis.size} times"
         return f"<task {self.name}({inputs}){repeats}>"
+
+
+def _doc(fn: Any) -> str:
+    """The docstring that somebody wrote: a dataclass without one says what its parameters are."""
+    found = inspect.getdoc(fn) or ""
+    made = isinstance(fn, type) and found.startswith(f"{fn.__name__}(") and dataclasses.is_dataclass(fn)
+    return (inspect.getdoc(body(fn)) or "") if made else found
 
 
 def _imported(module: str, qualname: str) -> Any:
@@ -279,100 +292,18 @@ def specification(
     )
 
 
-def locate(fn: Callable[..., Any], task: object, *, spread: bool = False) -> Python:
-    """Where a worker finds the function: in a module, in the script that was started, or in the specification itself.
-
-    Raises:
-        UsageError: if it must travel in the specification and cannot be pickled.
-    """
-    found = importable(fn, task)
-    if found is None:
-        found = Python(fn.__qualname__, pickled=pickled(fn, fn.__qualname__), classes=_classes(fn))
-    return msgspec.structs.replace(found, spread=spread, cwd=_directory())
-
-
-def _classes(fn: Callable[..., Any]) -> tuple[bytes, ...]:
-    """Pickles of the classes that stand beside a function typed at a prompt; one that cannot be pickled is left out."""
-    import cloudpickle
-
-    found = []
-    for thing in list(vars(sys.modules["__main__"]).values()) if fn.__module__ == "__main__" else ():
-        if isinstance(thing, type) and thing.__module__ == "__main__":
-            with suppress(Exception):
-                found.append(bytes(cloudpickle.dumps(thing)))
-    return tuple(found)
-
-
-def _directory() -> str:
-    try:
-        return context.directory or os.getcwd()
-    except OSError:  # it has been removed
-        return ""
-
-
-def importable(fn: Callable[..., Any], task: object) -> Python | None:
-    """Where the function, or a task of it, can be imported from; None if nowhere."""
-    module, qualname = fn.__module__, fn.__qualname__
-    if not _stands_at(sys.modules.get(module), qualname, fn, task):
-        return None
-    if module != "__main__":
-        return Python(qualname, module=module, root=_root(sys.modules[module]))
-    main = sys.modules[module]
-    spec = getattr(main, "__spec__", None)
-    file = getattr(main, "__file__", None)
-    if spec is not None and spec.name != "__main__":
-        return Python(qualname, module=spec.name, root=_root(main, spec.name))
-    return Python(qualname, file=os.path.abspath(file)) if file is not None and os.path.isfile(file) else None
-
-
-def _root(module: ModuleType, name: str = "") -> str:
-    """The directory from which a module can be imported under its name; "" if it does not come from a file."""
-    file = getattr(module, "__file__", None)
-    if file is None:
-        return ""
-    path = Path(file).absolute()
-    depth = (name or module.__name__).count(".") + (path.stem == "__init__")
-    return str(path.parents[depth]) if depth < len(path.parents) else ""
-
-
-def _stands_at(module: object, qualname: str, fn: object, task: object) -> bool:
-    """Whether the module still has this function, or a task of it, under its name."""
-    try:
-        found = attribute(module, qualname)
-    except AttributeError:
-        return False
-    return found is fn or found is task or getattr(found, "fn", None) is fn
-
-
-def attribute(start: Any, path: str) -> Any:
-    """An attribute path such as `Class.method`.
-
-    Raises:
-        AttributeError: if there is nothing at it.
-    """
-    return functools.reduce(getattr, path.split("."), start)
-
-
-def pickled(fn: object, qualname: str) -> bytes:
-    """A pickle of a function, or of a task.
-
-    Raises:
-        UsageError: if it cannot be pickled.
-    """
-    import cloudpickle
-
-    try:
-        return bytes(cloudpickle.dumps(fn))
-    except Exception as error:
-        raise UsageError(
-            f"the function {qualname} cannot be sent to a worker: {error}",
-            hint="Define it at the top level of a module or script, or do not refer to such objects in it.",
-        ) from error
-
-
 # --------------------------------------------------------------------------------------------------------- decorating
 
 
+class Runs(Protocol[R_co]):
+    """What instances of a class that is a task can do."""
+
+    def run(self) -> R_co:
+        """The work; the result."""
+
+
+@overload
+def task(fn: type[Runs[R]], /) -> Task[..., R]: ...
 @overload
 def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 @overload
@@ -429,10 +360,11 @@ def task(
     version: str | int = "",
     **options: Any,
 ) -> Any:
-    """Make a task of a function: `@task`, or `@task(retries=2, …)`.
+    """Make a task of a function, or of a class: `@task`, or `@task(retries=2, …)`.
 
     Args:
-        fn: a function; its parameters are the input ports.
+        fn: a function, whose parameters are the input ports; or a class whose instances have `run(self)`: the
+            parameters of the class are the ports, and a run makes an instance and calls that.
         name: shown everywhere; the function's own name by default.
         outputs: names of several results, which the function returns as a tuple in this order, or as a mapping. Each
             can be used on its own: `f.x`, `f["x"]`, `x, y = f`.
@@ -460,13 +392,16 @@ def task(
             with None for that input.
 
     Raises:
-        UsageError: if an option is wrong, or `fn` is no plain function.
+        UsageError: if an option is wrong, or `fn` is neither a plain function nor such a class.
     """
     policies = Policies().changed(options)
     where = place()
 
     def decorate(fn: Callable[..., Any]) -> Task[..., Any]:
-        check_function(fn, "task")
+        if isinstance(fn, type):
+            check_class(fn)
+        else:
+            check_function(fn, "task")
         code = getattr(inspect.unwrap(fn), "__code__", None)
         at = where if code is None else f"{code.co_filename}:{code.co_firstlineno}"
         return Task(
@@ -480,6 +415,11 @@ def check_function(fn: Any, what: str) -> None:
     """Raise UsageError unless `fn` is a plain function."""
     if isinstance(fn, Task):
         raise UsageError(f"{fn.name} is a task already; @{what} goes on the plain function")
+    if isinstance(fn, (staticmethod, classmethod, MethodType)):
+        raise UsageError(
+            f"@{what} goes on a function, not on the method {getattr(fn, '__name__', fn)}",
+            hint="define the function outside of the class, or decorate a class with a method run(self)",
+        )
     if not callable(fn) or not hasattr(fn, "__qualname__") or isinstance(fn, type):
         raise UsageError(f"@{what} goes on a function, not on {fn!r}")
     if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):

@@ -23,7 +23,8 @@ TidemillError
 │   ├── RunFailedError    TM501  user code failed; carries the report
 │   └── RunCancelledError TM502
 ├── ValueCodecError       TM600  a value cannot be encoded or decoded (also TypeError)
-└── EngineLostError       TM700  the engine process ended while it was needed
+├── EngineLostError       TM700  the engine process ended while it was needed
+└── HaltedError           TM701  somebody stopped the work; nothing is lost, and it can go on
 """
 
 import functools
@@ -176,6 +177,12 @@ class ValueCodecError(TidemillError, TypeError):
 
 class EngineLostError(TidemillError):
     code = "TM700"
+
+
+class HaltedError(TidemillError):
+    """Somebody stopped the work that this program waited for. Nothing is marked: the same call goes on with it."""
+
+    code = "TM701"
 
 
 def without_our_frames(function: Callable[P, T]) -> Callable[P, T]:

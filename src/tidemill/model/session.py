@@ -25,6 +25,7 @@ class Attach(Struct, tag=31):
         path: entries of `sys.path` that its tasks need.
         cwd: its working directory, for messages.
         objects: where it thinks that the objects of the store are, or "".
+        usual: nobody asked for that number of workers: the store's own setting comes before it.
     """
 
     version: int
@@ -32,6 +33,7 @@ class Attach(Struct, tag=31):
     path: list[str] = []
     cwd: str = ""
     objects: str = ""
+    usual: bool = False
 
 
 class Begin(Struct, tag=32):
@@ -41,6 +43,7 @@ class Begin(Struct, tag=32):
         key: 32 bytes that identify the submission.
         header: encoded `Header`.
         options: flags of the block: stop at the first failure, detached.
+        started: how the workflow was started, in JSON, to be kept; "" to keep nothing.
     """
 
     number: int
@@ -48,6 +51,7 @@ class Begin(Struct, tag=32):
     name: str
     header: bytes
     options: int = 0
+    started: str = ""
 
 
 class Part(Struct, tag=33):
@@ -85,6 +89,20 @@ class Detach(Struct, tag=37):
     """
 
     now: bool = False
+
+
+class Halt(Struct, tag=38):
+    """Stop all work of the store, or that of some root blocks, whoever is attached to it: `now` at once, else when what
+    runs has ended. Nothing is marked. Answered by `Reply` with the same number when nothing of it runs any more.
+
+    Attributes:
+        who: what those who were attached are told.
+    """
+
+    number: int
+    blocks: list[int]
+    now: bool
+    who: str
 
 
 # ------------------------------------------------------------------------------------------------ server -> client
@@ -172,12 +190,13 @@ class Reply(Struct, tag=47):
 
 
 class Gone(Struct, tag=48):
-    """The server has let go of this client's work."""
+    """The server has let go of this client's work. `who` asked for it, if it was not the client."""
 
     suspended: int = 0
+    who: str = ""
 
 
-ToServer = Attach | Begin | Part | Seal | Watch | Command | Detach
+ToServer = Attach | Begin | Part | Seal | Watch | Command | Detach | Halt
 ToClient = Welcome | Busy | Begun | Progress | Stored | Failed | Closed | Reply | Gone
 
 encode = msgspec.msgpack.Encoder().encode

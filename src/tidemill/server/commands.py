@@ -19,6 +19,7 @@ from tidemill.model.session import (
     Closed,
     Command,
     Detach,
+    Halt,
     Part,
     Reply,
     Seal,
@@ -30,7 +31,7 @@ from tidemill.model.states import BlockState
 from tidemill.server import orders, settling
 from tidemill.server.rounds import Round
 from tidemill.server.sessions import Followed, Session
-from tidemill.stores.state import blocks
+from tidemill.stores.state import blocks, settings
 from tidemill.stores.state.database import ContentionError
 
 if TYPE_CHECKING:
@@ -88,9 +89,11 @@ def _take(host: Host, turn: Turn, found: Round, client: Session, message: sessio
     elif isinstance(message, Watch):
         _watch(turn, found, client, message.block)
     elif isinstance(message, Attach):
-        _attach(host, found, client, message)
+        _attach(host, turn, found, client, message)
     elif isinstance(message, Detach):
         found.leaving.append((client, message.now))
+    elif isinstance(message, Halt):
+        found.halting.append((client, message))
     else:
         raise UsageError("a command comes alone")
 
@@ -113,7 +116,7 @@ def obey(engine: Engine, message: Command) -> tuple[Reply, Turn | None]:
 
 def _refusal(message: session.ToServer, error: TidemillError) -> Reply:
     """How a client learns that it cannot be done."""
-    number = message.number if isinstance(message, (Begin, Command)) else 0
+    number = message.number if isinstance(message, (Begin, Command, Halt)) else 0
     return Reply(number, None, error.code, str(Exception.__str__(error)), error.hint)
 
 
@@ -137,22 +140,25 @@ def _part(turn: Turn, found: Round, client: Session, message: Part) -> None:
     found.reply(client, Stored(message.block, followed.stored))
 
 
-def _attach(host: Host, found: Round, client: Session, message: Attach) -> None:
+def _attach(host: Host, turn: Turn, found: Round, client: Session, message: Attach) -> None:
     if message.version != session.VERSION:
         raise UsageError(
             f"this client speaks version {message.version} of the session protocol, the engine {session.VERSION}",
             hint="use the same version of Tidemill, or wait until the running engine has ended",
         )
     settling.agreed(host.place.state, host.objects, message.objects)
-    client.workers = message.workers
+    usual = settings.get(turn.db, settings.WORKERS) if message.usual else ""
+    client.workers = int(usual) if usual else message.workers
     found.paths.append(message.path)
-    found.reply(client, Welcome(host.engine.id, max(message.workers, len(host.slots.all))))
+    found.reply(client, Welcome(host.engine.id, max(client.workers, len(host.slots.all))))
 
 
 def _begin(turn: Turn, found: Round, client: Session, message: Begin) -> None:
     begun = submit.begin(turn, message.key, message.name, message.header, options=message.options)
     digests = blocks.chunk_digests(turn.db, begun.block, begun.chunks) if begun.resumed else []
     found.reply(client, Begun(message.number, begun.block, begun.chunks, begun.sealed, begun.resumed, digests))
+    if message.started:
+        settings.put(turn.db, f"{settings.STARTED}{begun.block}", message.started)
     (found.joined if begun.resumed else found.begun).append(begun.block)
     _follow(turn, found, client, begun.block, begun.chunks, own=True)
 

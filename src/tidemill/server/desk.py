@@ -95,11 +95,14 @@ class Desk:
 
     def _ask(self, client: Session, message: session.ToServer) -> None:
         if isinstance(message, session.Detach):
-            # who leaves will hand in the rest when it comes back, and does not want to wait for it now
-            self.requests = deque(
-                (c, m) for c, m in self.requests if c is not client or not isinstance(m, (session.Part, session.Seal))
-            )
+            self.drop_parts([client])
         self.requests.append((client, message))
+
+    def drop_parts(self, leaving: list[Session]) -> None:
+        """Who leaves will hand in the rest when it comes back, and does not want to wait for it now."""
+        self.requests = deque(
+            (c, m) for c, m in self.requests if c not in leaving or not isinstance(m, (session.Part, session.Seal))
+        )
 
     def take_requests(self) -> list[tuple[Session, session.ToServer]]:
         """What clients ask for, up to the next command: of submissions a slice, or more while there are no workers that
@@ -175,9 +178,16 @@ class Desk:
             if not self.crew.holds(mine):
                 for block in client.blocks:
                     self.show(client, block)  # the last word on how far it came
-                client.tell(session.Gone(len(mine)))
+                client.tell(session.Gone(len(mine), client.halted))
                 client.channel.flush()
                 self.lost(client)
+        for client in [s for s in self.sessions if s.halting is not None]:
+            assert client.halting is not None
+            number, stopped, mine = client.halting
+            if not self.crew.holds(mine) and not any(s.leaving for s in self.sessions):
+                client.halting = None
+                client.tell(session.Reply(number, {"stopped": stopped}))
+                client.channel.flush()
 
     def closed(self, block: int, state: int) -> None:
         """A block has ended: if it is a root block, those who follow it are told, and its hub rests."""

@@ -16,7 +16,7 @@ from tidemill.model import protocol, session
 from tidemill.model.errors import EngineLostError, TidemillError
 from tidemill.model.protocol import Answer, Done, Hello, Outcome, Read, Work
 from tidemill.model.states import BlockState
-from tidemill.server import addresses, commands, takeover
+from tidemill.server import addresses, commands, halting, takeover
 from tidemill.server.addresses import Place
 from tidemill.server.crew import Crew
 from tidemill.server.desk import Desk
@@ -194,6 +194,8 @@ class Host:
             self.crew.start(self.desk.workers_wanted())
         for client, now in found.leaving:
             self.desk.detach(client, now=now)
+        for client, message in found.halting:
+            halting.halt(self.desk, client, message)
 
     def _transact(self, found: Round) -> Turn:
         """One transaction for all; a request that cannot be done has no part in it."""
@@ -339,6 +341,7 @@ class Host:
             self.unreaped = takeover.take_over(self.engine, self.place.directory)
             self._claims = True
         if not self.engine.alone:
+            halting.hear(self.desk)
             self.engine.transact(control.stop_strays)
             self.slots.sole = len({w.host for w in workers.engines(self.engine.db)}) <= 1
             self._look_around()

@@ -42,3 +42,19 @@ class StoreLock:
 
     def release(self) -> None:
         os.close(self._fd)
+
+
+def held(directory: Path) -> bool:
+    """Whether an engine has the lock of a store directory; one that is just ending still has it."""
+    try:
+        descriptor = os.open(directory / FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # shared, and for a moment only: an engine that starts just then is told to try again
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(descriptor)
+    return False

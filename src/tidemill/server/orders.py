@@ -6,6 +6,7 @@ from typing import cast
 from tidemill.engine import control, hold, remove, rerun, revive, shares
 from tidemill.engine.turn import Turn
 from tidemill.model.errors import UsageError
+from tidemill.stores.state import settings
 
 Arguments = Mapping[str, object]
 
@@ -81,6 +82,14 @@ def _delete(turn: Turn, args: Arguments) -> object:
     return {"runs": count + (len(remove.delete_runs(turn, runs)) if runs else 0)}
 
 
+def _configure(turn: Turn, args: Arguments) -> object:
+    name, value = args.get("setting"), args.get("value")
+    if not isinstance(name, str) or not isinstance(value, str) or ":" in name:
+        raise UsageError(f"a setting and its value are texts, not {name!r} and {value!r}")
+    settings.put(turn.db, name, value)
+    return {name: value}
+
+
 def _ints(args: Arguments, name: str) -> list[int]:
     value = args.get(name) or []
     if isinstance(value, list) and all(isinstance(v, int) for v in value):
@@ -90,6 +99,7 @@ def _ints(args: Arguments, name: str) -> list[int]:
 
 _ORDERS: dict[str, Callable[[Turn, Arguments], object]] = {
     "cancel": _cancel,
+    "configure": _configure,
     "delete": _delete,
     "hold": _hold,
     "invalidate": _invalidate,

@@ -21,6 +21,7 @@ class Round:
         begun, joined: root blocks that clients follow from now on, new ones and older ones.
         paths: entries of `sys.path` that workers must learn.
         leaving: clients that said goodbye, and whether work is to stop at once.
+        halting: clients that want others' work stopped, and what they said.
         followers: clients and the root blocks that they follow from now on; whether they submit them, too.
         refused: replies to requests that turned out to be impossible and are no longer among `requests`.
     """
@@ -36,6 +37,7 @@ class Round:
     joined: list[int] = field(default_factory=list)
     paths: list[list[str]] = field(default_factory=list)
     leaving: list[tuple[Session, bool]] = field(default_factory=list)
+    halting: list[tuple[Session, session.Halt]] = field(default_factory=list)
     followers: list[tuple[Session, int, Followed, bool]] = field(default_factory=list)
     refused: list[tuple[Session, session.ToClient]] = field(default_factory=list)
 
@@ -45,6 +47,7 @@ class Round:
             slot.over([c.run for c in claimed])
         self.grants, self.answers, self.after = [], [], [*self.refused]
         self.begun, self.joined, self.paths, self.leaving, self.followers = [], [], [], [], []
+        self.halting = []
 
     def refuse(self, client: Session, message: session.ToServer, reply: session.ToClient) -> None:
         """Go on without a request."""

@@ -23,6 +23,9 @@ class Session:
         workers: how many local workers it wants.
         leaving: it has said goodbye and waits for what runs to finish.
         gone: its connection has ended.
+        halted: who has ended its work in its place.
+        halting: while it waits for others' work to end, the number of its request, how many workflows
+            that is, and the hubs of it.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -32,6 +35,8 @@ class Session:
         self.workers = 0
         self.leaving = False
         self.gone = False
+        self.halted = ""
+        self.halting: tuple[int, int, set[int]] | None = None
 
     def tell(self, message: session.ToClient) -> None:
         """Send a message, or as much of it as goes without waiting."""

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from tidemill.graph import context
 from tidemill.graph.growth import Growing, draw_of, grow
 from tidemill.graph.literals import PlanKeeper
+from tidemill.graph.locate import attribute
 from tidemill.graph.plan import Plan
 from tidemill.graph.ports import signature
-from tidemill.graph.task import attribute
 from tidemill.model.delta import Chunk, GatherSpec, Growth, Header
 from tidemill.model.errors import RunFailedError, UsageError
 from tidemill.model.spec import TaskSpec, decode_spec

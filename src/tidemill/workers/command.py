@@ -105,6 +105,26 @@ def run_command(
     Raises:
         Fault: EXIT_CODE, SIGNAL, BAD_INPUT or BAD_OUTPUT.
     """
+    command, text = prepare(spec, args, scratch)
+    _out_of_memory()
+    target = _Target(command, scratch)
+    try:
+        status, rss = _spawn(text, target.fd)
+        _check(command, text, status)
+        _check_written(command, scratch)
+        values = [_output(command, port.name, scratch, target, capture) for port in spec.outputs]
+    finally:
+        target.close()
+    return values, rss
+
+
+def prepare(spec: TaskSpec, args: Sequence[object], scratch: Path) -> tuple[Command, str]:
+    """What a command task executes in a directory, in which directories for its outputs are made: the command with the
+    places of its outputs, and the text for the shell.
+
+    Raises:
+        Fault: BAD_INPUT if a value has no form on a command line.
+    """
     assert spec.command is not None
     fields: dict[str, object] = {
         port.name: _relative(value, scratch) for port, value in zip(spec.inputs, args, strict=False)
@@ -116,17 +136,7 @@ def run_command(
     for path in command.outputs.values():
         if os.path.dirname(path):
             os.makedirs(scratch / os.path.dirname(path), exist_ok=True)
-    text = fill(command.template, fields)
-    _out_of_memory()
-    target = _Target(command, scratch)
-    try:
-        status, rss = _spawn(text, target.fd)
-        _check(command, text, status)
-        _check_written(command, scratch)
-        values = [_output(command, port.name, scratch, target, capture) for port in spec.outputs]
-    finally:
-        target.close()
-    return values, rss
+    return command, fill(command.template, fields)
 
 
 def _relative(value: object, scratch: Path) -> object:

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tidemill.graph import checkpoints, context
+from tidemill.graph.classes import entry, keywords
 from tidemill.graph.origin import origin
 from tidemill.graph.task import Task
 from tidemill.model.spec import Python, TaskSpec, decode_spec
@@ -142,7 +143,7 @@ class Loader:
             return Loaded(spec, promises.caller(function, spec), main)
         if python.role:
             return Loaded(spec, _role(function, spec), main)
-        return Loaded(spec, caller(getattr(function, "fn", function), spec), main)
+        return Loaded(spec, caller(plain(function), spec), main)
 
     # ---------------------------------------------------------------------------------------------------------- finding
 
@@ -318,8 +319,10 @@ def _stage_for(function: Any, classes: Iterable[bytes]) -> types.ModuleType:
         with suppress(Exception):  # a class that cannot be made here will be missed by name if a value needs it
             kind = pickle.loads(data)
             setattr(main, kind.__qualname__, kind)
-    raw = getattr(function, "fn", function)
-    pending = [*getattr(raw, "__globals__", {}).values(), *getattr(raw, "__annotations__", {}).values()]
+    raw = plain(function)
+    bodies = list(vars(raw).values()) if isinstance(raw, type) else [raw]
+    pending = [value for one in bodies for value in getattr(one, "__globals__", {}).values()]
+    pending += getattr(raw, "__annotations__", {}).values()
     while pending:
         thing = pending.pop()
         pending += getattr(thing, "__args__", ())
@@ -343,6 +346,11 @@ def _role(task: Task[..., Any], spec: TaskSpec) -> Call:
     return lambda args: checkpoints.play(task, spec, args[:count])
 
 
+def plain(found: Any) -> Any:
+    """The function or class of a task; anything else is one itself."""
+    return found if isinstance(found, type) else getattr(found, "fn", found)
+
+
 def caller(function: Callable[..., Any], spec: TaskSpec) -> Call:
     """What calls `function` with the values of the input ports.
 
@@ -350,13 +358,14 @@ def caller(function: Callable[..., Any], spec: TaskSpec) -> Call:
     """
     ports = spec.inputs
     count = len(ports)
-    keywords = _keyword_only(function)
-    if not any(port.variadic or port.name in keywords for port in ports):
+    named_only = _keyword_only(function)
+    function = entry(function)
+    if not any(port.variadic or port.name in named_only for port in ports):
 
-        def plain(args: list[Any]) -> Any:
+        def by_position(args: list[Any]) -> Any:
             return function(*args) if len(args) == count else function(*args[:count])
 
-        return plain
+        return by_position
 
     def general(args: list[Any]) -> Any:
         positional: list[Any] = []
@@ -366,7 +375,7 @@ def caller(function: Callable[..., Any], spec: TaskSpec) -> Call:
                 positional += value
             elif port.variadic == "**":
                 named.update(value)
-            elif port.name in keywords:
+            elif port.name in named_only:
                 named[port.name] = value
             else:
                 positional.append(value)
@@ -376,6 +385,8 @@ def caller(function: Callable[..., Any], spec: TaskSpec) -> Call:
 
 
 def _keyword_only(function: Any) -> frozenset[str]:
+    if isinstance(function, type):
+        return keywords(function)
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     if isinstance(function, functools.partial):

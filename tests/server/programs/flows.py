@@ -220,10 +220,55 @@ def quick_after(more: int) -> int:
     return more
 
 
+@tm.task
+def corner(name: str, how: str, before: list[str]) -> list[str]:
+    note(f"diamond {name}")
+    if name == "right" and how == "exception":
+        raise ValueError("the right parent fails")
+    if name == "right" and how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sorted({name}.union(*before))
+
+
+@tm.workflow
+def diamond(how: str) -> Any:
+    top = corner("top", "well", [])
+    left, right = corner("left", "well", [top]), corner("right", how, [top])
+    return corner("bottom", "well", [left, right])
+
+
+@tm.task
+def follow(i: int) -> int:
+    note(f"follow {i}")
+    if not (HERE / "open").exists():
+        raise ValueError("the gate is closed")
+    return i
+
+
+@tm.task
+def add_one(i: int) -> int:
+    note(f"add to {i}")
+    return i + 1
+
+
+@tm.workflow
+def chained(n: int) -> Any:
+    found = 0
+    for _ in range(n):
+        found = add_one(found)
+    return follow(found)
+
+
+@tm.workflow
+def filed(n: int) -> Any:
+    return leaf(follow(n))
+
+
 def main(url: str, workers: str, name: str, *args: str) -> None:
     with tm.open(url, objects=os.environ.get("TEST_OBJECTS", "")) as store:
         flow = globals()[name]
-        print(json.dumps(store.run(flow(*map(json.loads, args)), workers=int(workers))), flush=True)  # noqa: T201
+        found = store.run(flow(*map(json.loads, args)), workers=int(workers))
+        print(json.dumps(None if isinstance(found, Path) else found), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
