@@ -1,4 +1,4 @@
-"""A store behind a cache is an object store: the shipped suite, with and without write-back, also with too little room."""
+"""A store behind a cache is an object store: the shipped suite, with write-back and without, and without room."""
 
 import secrets
 from collections.abc import Iterator

@@ -38,7 +38,6 @@ class Downloads:
         """See `NodeCache.open`."""
         fd = self._stock.try_open(digest)
         if fd < 0:
-            self._stock.join()
             with using(self._stock.directory), self._stock.alone(digest):
                 fd = self._stock.try_open(digest)
                 if fd < 0:
@@ -47,9 +46,9 @@ class Downloads:
 
     def keep(self, digest: Digest, data: Data) -> None:
         """See `NodeCache.keep`."""
+        self._stock.join()
         path = self._stock.path(digest)
         if not os.path.exists(path):
-            self._stock.join()
             with using(self._stock.directory), self._stock.alone(digest):
                 if not os.path.exists(path):
                     os.close(self._fetch(digest, lambda _: (data,)))

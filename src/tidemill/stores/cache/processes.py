@@ -47,6 +47,8 @@ def passing(path: str) -> Iterator[None]:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(path)
+        # Said aloud: a process that was forked meanwhile has the descriptor, too.
+        fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
 
@@ -97,6 +99,7 @@ class Processes:
                 write_all(fd, boot)
             yield bool(known) and known != boot
         finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
     def join(self) -> None:

@@ -237,6 +237,12 @@ class Records:
         """Whether somebody keeps an entry from being evicted."""
         return bool(self._one("SELECT 1 FROM refs WHERE entry = ? AND kind <> ?", id, RefKind.COPIED))
 
+    def whole(self) -> list[Entry]:
+        """Entries that have all of their bytes."""
+        states = EntryState.CACHED, EntryState.UPLOADABLE, EntryState.UPLOADING
+        rows = self._execute(f"SELECT {_COLUMNS} FROM entries WHERE state IN (?, ?, ?)", *states)
+        return [_entry(row) for row in rows]
+
     def owned(self, owner: str) -> list[Entry]:
         return [_entry(row) for row in self._execute(f"SELECT {_COLUMNS} FROM entries WHERE owner = ?", owner)]
 

@@ -44,25 +44,20 @@ class Limit:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._looked = -LOOK_AGAIN_S
-        self._free = 0
+        self._capacity = 0
 
     def figures(self, sums: Sums) -> Figures:
-        limit = sums.limit
-        if limit is None:
-            limit = sums.used + self._measured()
+        limit = self._measured(sums.used) if sums.limit is None else sums.limit
         return Figures(limit, sums.used, sums.reserved, limit - sums.used - sums.reserved, limit - sums.asked)
 
-    def spent(self, size: int) -> None:
-        """So many bytes more are on the disk than when it was measured; less than none were freed."""
-        self._free -= size
-
-    def _measured(self) -> int:
+    def _measured(self, used: int) -> int:
+        """What the cache has, and could still put on the disk."""
         now = time.monotonic()
         if now - self._looked >= LOOK_AGAIN_S:
             disk = os.statvfs(self._directory)
             self._looked = now
-            self._free = max(0, disk.f_bavail - disk.f_blocks // _SPARE) * disk.f_frsize
-        return max(0, self._free)
+            self._capacity = used + max(0, disk.f_bavail - disk.f_blocks // _SPARE) * disk.f_frsize
+        return self._capacity
 
 
 def victims(entries: list[Entry], missing: int, last_use: Callable[[Entry], float]) -> list[Entry]:

@@ -118,14 +118,29 @@ class Stock:
             owners = self.records.owners()
         doomed: list[Entry] = []
         with using(self.directory), self._processes.dead(owners) as dead:
-            left = [name for name in dead if name in owners]
-            if left:
+            if dead:
                 with self.records.transaction():
-                    for name in left:
+                    for name in dead:
                         doomed += self._adopt(name)
-            sweep(self.at("temp"), time.time() + 60, dry_run=False)
+                    doomed += self._compare()
+                sweep(self.at("temp"), time.time() + 60, dry_run=False)
         self.remove(doomed)
-        return bool(left)
+        return bool(doomed or owners.intersection(dead))
+
+    def _compare(self) -> list[Entry]:
+        """Within a transaction: one that was cut short may have moved files, which its rows do not know. Files without
+        a row are removed; rows without a file are to be.
+        """
+        entries = {entry.name: entry for entry in self.records.whole()}
+        there = set()
+        for path in _below(self.at("files")):
+            name = self.name(path)
+            if name in entries:
+                there.add(name)
+            else:
+                os.unlink(path)
+        lacking = [entry for name, entry in entries.items() if name not in there and not entry.doubt]
+        return [self.condemn(one, "evict" if one.state == EntryState.CACHED else "fail") for one in lacking]
 
     def _adopt(self, owner: str) -> list[Entry]:
         """Move the entries of a dead process on, and end its jobs; what is to be removed."""
@@ -154,6 +169,8 @@ class Stock:
 
     def try_open(self, digest: Digest) -> int:
         """A descriptor to read an object, -1 if it is not here."""
+        # Not before: the machine may have been started anew, and nobody has looked after the files since.
+        self.join()
         path = self.path(digest)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -251,7 +268,6 @@ class Stock:
                     chosen = self._choose(entries, short)
                     result = work()
                     doomed = [self.condemn(one, "evict") for one in chosen]
-                    self._limit.spent(needed - sum(_costs(chosen)))
                     break
             if not again or not self.reap():
                 raise full(self.directory, needed, self.figures())
