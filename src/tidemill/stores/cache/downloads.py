@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from tidemill.model.digest import Digest, hasher
+from tidemill.model.errors import CacheFullError
 from tidemill.stores.cache.records import Entry
 from tidemill.stores.cache.states import EntryState
 from tidemill.stores.cache.stock import Stock, name_of, rename, using
@@ -12,9 +13,7 @@ from tidemill.stores.objects.files import READ_ONLY, Temp, hash_rest, write_all
 from tidemill.stores.objects.interface import Data, ObjectStore
 
 STEP = 8 << 20
-"""Bytes: for a longer download room is taken on the way, twice as much each time."""
-
-_LONGEST_STEP = 1 << 30
+"""Bytes: for a longer download room is taken on the way, in steps of this."""
 
 Source = Callable[[Digest], Iterable[Data]]
 
@@ -122,20 +121,28 @@ class Downloads:
 
     def _receive(self, digest: Digest, id: int, fd: int, source: Source) -> tuple[int, int]:
         """Write what the source yields, making room on the way; the number of bytes, and how much room was made."""
-        size, held, step = 0, 0, STEP
+        size, held = 0, 0
         h = hasher()
         for chunk in source(digest):
             size += len(chunk)
             if size > max(STEP, held):
-                more = max(size - held, step)
-                self._stock.with_room(more, lambda now=held + more: self._records.grow(id, now))  # type: ignore[misc]
-                held, step = held + more, min(2 * step, _LONGEST_STEP)
+                held = self._grow(id, held, size)
             h.update(chunk)
             write_all(fd, chunk)
         if h.digest() != digest:
             raise damaged(digest, self._store.url)
         os.fchmod(fd, READ_ONLY)
         return size, held
+
+    def _grow(self, id: int, held: int, size: int) -> int:
+        """Make room for `size` bytes and, if that can be, some more; for how many it was made."""
+        more = max(size, held + STEP)
+        try:
+            self._stock.with_room(more - held, lambda: self._records.grow(id, more))
+        except CacheFullError:
+            self._stock.with_room(size - held, lambda: self._records.grow(id, size))
+            return size
+        return more
 
     def _publish(self, digest: Digest, id: int, source: str, size: int, cost: int, held: int) -> None:
         def publish() -> None:
