@@ -107,7 +107,12 @@ class Member:
 
     def __init__(self, place: Place, ordinary: bool = False) -> None:
         prefix = ["setpriv", "--bounding-set", OVERRIDE, "--inh-caps", OVERRIDE]
-        command = [*(prefix if ordinary and os.geteuid() == 0 else []), sys.executable, str(MEMBER), place.directory]
+        command = [
+            *(prefix if ordinary and os.geteuid() == 0 else []),
+            sys.executable,
+            str(MEMBER),
+            str(place.directory),
+        ]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def tell(self, name: str, *arguments: object) -> None:

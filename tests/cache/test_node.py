@@ -204,7 +204,7 @@ def test_victims_are_those_of_the_rule(costs: list[int], chance: random.Random, 
     uses = {one.id: one.used + chance.choice([0, 0, 0, 40, 5]) for one in entries}
     missing = int(sum(costs) * share)
     chosen = victims(entries, missing, lambda one: uses[one.id])
-    expected = []
+    expected: list[Entry] = []
     pool = sorted(entries, key=lambda one: uses[one.id])
     while missing > sum(one.cost for one in expected):
         short = missing - sum(one.cost for one in expected)
@@ -334,7 +334,7 @@ def test_a_link_in_the_cache_is_no_way_in(place: Place, cache: NodeCache, tmp_pa
     assert place.remote.get(name) == data
 
 
-# ------------------------------------------------------------------------------------------------------ the store in front
+# -------------------------------------------------------------------------------------------------- the store in front
 
 
 def test_directories_come_through_the_cache(place: Place, cache: NodeCache, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Where a node's cache is, and how large it may become: what the environment says."""
 
-import hashlib
 import os
 import re
 
+from tidemill.model.digest import digest
 from tidemill.model.errors import ConfigError
 from tidemill.stores.objects import address_of, scheme_of
 
@@ -34,7 +34,7 @@ def place_of(url: str, directory: str) -> str:
     """The directory of the cache of one object place, below that of all caches: another one for each place, since a
     place gives nobody what only another one has.
     """
-    return os.path.join(directory, hashlib.sha256(address_of(url).encode()).hexdigest()[:16])
+    return os.path.join(directory, digest(address_of(url).encode()).hex()[:16])
 
 
 def limit_told() -> int | None:

@@ -3,7 +3,7 @@
 import os
 import stat
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from tidemill.model.digest import Digest
 from tidemill.model.errors import IntegrityError
@@ -22,6 +22,9 @@ from tidemill.stores.objects.files import (
     unshared,
 )
 from tidemill.stores.objects.interface import ObjectStore, Path
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 THREADS = 4
 """Uploads at the same time."""
@@ -129,6 +132,8 @@ class Uploads:
                 # A forked child has neither the threads nor the duties of its parent.
                 self._pid, self._threads, self._pending = os.getpid(), None, {}
             if self._threads is None:
+                from concurrent.futures import ThreadPoolExecutor
+
                 self._threads = ThreadPoolExecutor(THREADS, "uploads")
             self._pending.setdefault(digest, []).append(self._threads.submit(self._send, digest, ref))
 
