@@ -46,6 +46,10 @@ class CacheBesideModel(RuleBasedStateMachine):
         self.members = [Member(self.place, ordinary=True) for _ in range(WIDTH)]
         self.jobs: dict[str, Job] = {}
         self.count = 0
+        # So that there is something to hold from the beginning.
+        for member in range(WIDTH):
+            self.begin_job(member, 3000)
+            self.give_file(f"job {self.count}", self.names[2 + member])
 
     def teardown(self) -> None:
         for member in self.members:
@@ -105,6 +109,9 @@ class CacheBesideModel(RuleBasedStateMachine):
 
     @rule(member=members_, disk=st.integers(0, 12).map(lambda n: n * 1000))
     def begin(self, member: int, disk: int) -> None:
+        self.begin_job(member, disk)
+
+    def begin_job(self, member: int, disk: int) -> None:
         self.count += 1
         name = f"job {self.count}"
         expected = None if disk == 0 or self.fits(disk) else "CacheFullError"
@@ -115,7 +122,9 @@ class CacheBesideModel(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(draw=st.data(), n=objects)
     def give(self, draw: st.DataObject, n: int) -> None:
-        key, name = draw.draw(st.sampled_from(sorted(self.jobs))), self.names[n]
+        self.give_file(draw.draw(st.sampled_from(sorted(self.jobs))), self.names[n])
+
+    def give_file(self, key: str, name: Digest) -> None:
         job = self.jobs[key]
         self.count += 1
         path = self.directory / f"given {self.count}"
@@ -124,6 +133,15 @@ class CacheBesideModel(RuleBasedStateMachine):
         assert answer == ("link" if possible else "CacheFullError")
         if possible:
             job.links[path] = name
+
+    @precondition(lambda self: any(job.links for job in self.jobs.values()))
+    @rule(draw=st.data())
+    def forget(self, draw: st.DataObject) -> None:
+        key = draw.draw(st.sampled_from(sorted(key for key, job in self.jobs.items() if job.links)))
+        job = self.jobs[key]
+        path = draw.draw(st.sampled_from(sorted(job.links)))
+        assert self.members[job.member].ask("forget", key, job.links.pop(path), path) is None
+        assert not path.is_symlink()
 
     @precondition(lambda self: self.jobs)
     @rule(draw=st.data())

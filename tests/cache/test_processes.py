@@ -285,6 +285,12 @@ def test_an_ordinary_user_gets_links_and_cannot_write_through_them(place: Place)
         # A second link is not a second time.
         assert member.ask("give", "job", name, place.directory / "other", False) == "link"
         assert member.ask("unused", "job") == 100
+        assert member.ask("forget", "job", name, place.directory / "other") is None
+        assert member.ask("unused", "job") == 100
+        assert member.ask("forget", "job", name, given) is None
+        assert member.ask("unused", "job") == SIZE + 100
+        assert member.ask("forget", "job", name, given) == "NotFoundError"
+        assert member.ask("give", "job", name, given, False) == "link"
         # It is held, so there is no room for anything else.
         assert member.ask("adjust", SIZE + 100) is None
         assert member.ask("begin", "another", 1) == "CacheFullError"

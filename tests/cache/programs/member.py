@@ -38,6 +38,10 @@ def give(name: str, hexed: str, path: str, mutable: bool) -> str:
     return jobs[name].read(bytes.fromhex(hexed), path, mutable)
 
 
+def forget(name: str, hexed: str, path: str) -> None:
+    jobs[name].forget(bytes.fromhex(hexed), path)
+
+
 def unused(name: str) -> int:
     return jobs[name].unused
 
@@ -63,6 +67,7 @@ CALLS: dict[str, Any] = {
     "begin": begin,
     "end": end,
     "give": give,
+    "forget": forget,
     "unused": unused,
     "hostile": hostile,
     "figures": cache.figures,
