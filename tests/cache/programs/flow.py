@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import tidemill as tm
 
@@ -24,4 +25,5 @@ def flow() -> object:
 
 
 if __name__ == "__main__":
-    assert list(flow().run(store=sys.argv[1], objects=sys.argv[2], workers=2)) == [300_001, 300_002, 300_003]
+    found: Any = flow().run(store=sys.argv[1], objects=sys.argv[2], workers=2)
+    assert list(found) == [300_001, 300_002, 300_003]
