@@ -189,10 +189,10 @@ def reasons() -> str:
 # ----------------------------------------------------------------------------------------------- environment variables
 
 VARIABLES = {
-    "TIDEMILL_CACHE": "where the objects of a store are on S3: the directory in which the workers of this machine cache "
-    "them, `off` for no cache; without it, `cache` in the store's directory",
-    "TIDEMILL_CACHE_LIMIT": "how much of the disk such a cache may take: `50G`, `500GiB`, or bytes; without it, what is "
-    "free, less a twentieth of the disk",
+    "TIDEMILL_CACHE": "where the objects of a store are on S3: the directory in which the workers of this machine "
+    "cache them, `off` for no cache; without it, `cache` in the store's directory",
+    "TIDEMILL_CACHE_LIMIT": "how much of the disk such a cache may take: `50G`, `500GiB`, or bytes; without it, what "
+    "is free, less a twentieth of the disk",
     "TIDEMILL_LEASE_SECONDS": "where several engines serve a store (PostgreSQL): seconds after which an engine that is "
     "not heard of is given up, and another one takes over what it had; 60",
     "TIDEMILL_STORE": "the store used where none is named: a directory, or `postgresql://…`; without it, `.tidemill`",
