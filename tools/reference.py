@@ -220,6 +220,10 @@ VARIABLES = {
     "TIDEMILL_ACCELERATORS": "what this machine, or this part of it, has for runs to share: `cuda:2`, "
     "`nvidia-a100:4 + fpga:1`; without it, the NVIDIA devices that the system shows. A run with accelerators finds "
     "there what it was given",
+    "TIDEMILL_CACHE": "where the objects of a store are on S3: the directory in which the workers of this machine "
+    "cache them, `off` for no cache; without it, `cache` in the store's directory",
+    "TIDEMILL_CACHE_LIMIT": "how much of the disk such a cache may take: `50G`, `500GiB`, or bytes; without it, what "
+    "is free, less a twentieth of the disk",
     "TIDEMILL_LEASE_SECONDS": "where several engines serve a store (PostgreSQL): seconds after which an engine that is "
     "not heard of is given up, and another one takes over what it had; 60",
     "TIDEMILL_RUN": "set in the shell that `tidemill debug --shell` opens: the run whose directory it is",

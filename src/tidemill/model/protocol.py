@@ -27,6 +27,7 @@ class Setup(Struct, tag=1):
         path: entries to put in front of `sys.path`.
         inline: largest value in bytes that travels and is stored inside rows; larger ones go to the object store.
         keep: keep the scratch directories of failed attempts.
+        cache: directory for this node's caches of objects that are elsewhere, "" for none.
     """
 
     worker: int
@@ -36,6 +37,7 @@ class Setup(Struct, tag=1):
     path: list[str] = []
     inline: int = 65536
     keep: bool = True
+    cache: str = ""
 
 
 class Input(Struct):

@@ -17,6 +17,7 @@ from tidemill.model.states import Reason
 from tidemill.server.sampling import Sampler, Used
 from tidemill.server.slots import Ending, Slot, Slots
 from tidemill.server.takeover import pool_directory, tidy
+from tidemill.stores.cache import cache_directory
 from tidemill.stores.state.workers import Worker
 
 LOG_TAIL = 65536
@@ -62,6 +63,7 @@ class Crew:
         self._objects = objects
         self._slots = slots
         self._watch = watch
+        self._cache = cache_directory(objects, str(store / "cache"))
         self._path: list[str] = []
         self._pools: list[LocalPool] = []
         self._setups: dict[tuple[int, int], int] = {}
@@ -121,7 +123,7 @@ class Crew:
             self._add(Slot(slot.pool, worker, one))
 
     def _setup(self, pool: LocalPool, worker: LocalWorker, registration: int) -> Setup:
-        return Setup(registration, self._objects, str(pool.run_dir), worker.index, self._path)
+        return Setup(registration, self._objects, str(pool.run_dir), worker.index, self._path, cache=self._cache)
 
     def _add(self, slot: Slot) -> None:
         worker = slot.worker

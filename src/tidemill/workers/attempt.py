@@ -1,6 +1,5 @@
 """One attempt from message to outcome: decode, stage, run, capture, encode, measure."""
 
-import functools
 import mmap
 import os
 import struct
@@ -18,13 +17,13 @@ from tidemill.model.errors import TidemillError
 from tidemill.model.protocol import Claimed, Failure, Out, Outcome, Setup
 from tidemill.model.states import AttemptState, Reason
 from tidemill.model.values import decode, encode
-from tidemill.stores.objects import open_objects
 from tidemill.workers import staging
 from tidemill.workers.capture import Capture
 from tidemill.workers.execute import Keeper, execute
 from tidemill.workers.failure import describe
 from tidemill.workers.inputs import Inputs, Read
 from tidemill.workers.loader import Loaded, Loader
+from tidemill.workers.objects import Objects
 from tidemill.workers.surroundings import Surroundings
 from tidemill.workers.usage import Meter
 
@@ -44,7 +43,7 @@ class Attempts:
     def __init__(self, setup: Setup, read: Read) -> None:
         self._setup = setup
         self._inline = setup.inline
-        self._objects = functools.cache(lambda: open_objects(setup.objects))
+        self._objects = Objects(setup)
         self._scratch = staging.Scratch(staging.now_directory(setup.scratch, setup.worker), self._objects)
         log = staging.log_file(setup.scratch, setup.worker)
         self._capture = Capture(str(log), setup.inline, self._keep_log)
@@ -81,8 +80,12 @@ class Attempts:
                 growth = encode_delta(grown)
                 self._scratch.stored()
             outs = [self._out(value) for value in values]
+            if self._objects.cached is not None:
+                self._objects.cached.flush()
         except BaseException as error:  # noqa: BLE001 (SystemExit and the like are the user's, too)
             outs = []
+            if self._objects.cached is not None:
+                self._objects.cached.abandon()
             failure = describe(error, reason)
             if failure.lost:
                 failure.lost = self._lacking(claim, failure.lost)
@@ -157,11 +160,16 @@ class Attempts:
         if failure is not None and self._setup.keep:
             kept = staging.kept_directory(self._setup.scratch, claim.run, claim.fence)
         place = self._scratch.leave(kept)
+        if self._objects.cached is not None:
+            self._objects.cached.release()
         if failure is not None:
             failure.scratch = place
 
     def _keep_log(self, path: str) -> str:
-        return show(self._objects().put_file(path)[0])
+        stored, _ = self._objects().put_file(path)
+        if self._objects.cached is not None:
+            self._objects.cached.flush()
+        return show(stored)
 
 
 def _index(path: str) -> mmap.mmap:

@@ -38,6 +38,8 @@ class Lock:
             fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             yield
         finally:
+            # Said aloud: a process that another thread has forked meanwhile has the descriptor, too.
+            fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
     def _open(self) -> int:

@@ -168,6 +168,11 @@ class LocalStore(StoreBase):
             return "copy"
         return self._large.give(digest, path, link, mode, verify)
 
+    def file_of(self, digest: Digest) -> str | None:
+        """The file that has the bytes of an object and nothing else, for reading only; None if there is none."""
+        path = self._large.path(digest)
+        return path if os.path.exists(path) else None
+
     # ------------------------------------------------------------------------------------------------------- survey
 
     def exists(self, digests: Iterable[Digest]) -> set[Digest]:

@@ -1,0 +1,152 @@
+"""Objects come in: one process downloads, the others wait until it is done."""
+
+import os
+from collections.abc import Callable, Iterable
+
+from tidemill.model.digest import Digest, hasher
+from tidemill.model.errors import CacheFullError
+from tidemill.stores.cache.records import Entry
+from tidemill.stores.cache.states import EntryState
+from tidemill.stores.cache.stock import Stock, name_of, rename, using
+from tidemill.stores.objects.failures import damaged
+from tidemill.stores.objects.files import READ_ONLY, Temp, hash_rest, write_all
+from tidemill.stores.objects.interface import Data, ObjectStore
+
+STEP = 8 << 20
+"""Bytes: for a longer download room is taken on the way, in steps of this."""
+
+Source = Callable[[Digest], Iterable[Data]]
+
+
+class Downloads:
+    """Brings objects of `store` into `stock`.
+
+    Args:
+        stock: the cache.
+        store: where the objects are.
+        file_of: tells which file of the store may be read in place; None where there are none.
+    """
+
+    def __init__(self, stock: Stock, store: ObjectStore, file_of: Callable[[Digest], str | None] | None) -> None:
+        self._stock = stock
+        self._records = stock.records
+        self._store = store
+        self._file_of = file_of
+
+    def open(self, digest: Digest) -> int:
+        """See `NodeCache.open`."""
+        fd = self._stock.try_open(digest)
+        if fd < 0:
+            with using(self._stock.directory), self._stock.alone(digest):
+                fd = self._stock.try_open(digest)
+                if fd < 0:
+                    fd = self._fetch(digest, self._store.open)
+        return fd
+
+    def keep(self, digest: Digest, data: Data) -> None:
+        """See `NodeCache.keep`."""
+        self._stock.join()
+        path = self._stock.path(digest)
+        if not os.path.exists(path):
+            with using(self._stock.directory), self._stock.alone(digest):
+                if not os.path.exists(path):
+                    os.close(self._fetch(digest, lambda _: (data,)))
+
+    def _fetch(self, digest: Digest, source: Source) -> int:
+        """Bring an object in, holding its lock: whatever row there is of it, nobody is at work on it."""
+        owner, temp = self._stock.join(), self._stock.new_temp()
+        stale: list[Entry] = []
+        with self._records.transaction():
+            known = self._records.find(digest)
+            if known is not None and not known.doubt:
+                stale.append(self._stock.condemn(known, "evict" if known.state == EntryState.CACHED else "fail"))
+                known = None
+            if known is not None:
+                self._records.move(known, "doubt", owner)
+            name = self._stock.name(temp.path)
+            row = known.id if known else self._records.add(digest, "fetch", owner, name)
+        self._stock.remove(stale)
+        try:
+            fd = self._believe(digest, known) if known else -1
+            return fd if fd >= 0 else self._download(digest, row, temp, source)
+        except BaseException:
+            self._fail(row)
+            raise
+
+    def _fail(self, id: int) -> None:
+        with self._records.transaction():
+            entry = self._records.entry(id)
+            doomed = [self._stock.condemn(entry, "fail")] if entry is not None else []
+        self._stock.remove(doomed)
+
+    def _believe(self, digest: Digest, entry: Entry) -> int:
+        """Hash what is doubtful, and open it if it is right; -1 if it was not, and is removed."""
+        path = self._stock.at(entry.name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
+        try:
+            if hash_rest(fd) == (digest, entry.size):
+                os.lseek(fd, 0, os.SEEK_SET)
+                self._publish(digest, entry.id, path, entry.size, entry.cost, held=entry.cost)
+                return fd
+            os.unlink(path)
+            with self._records.transaction():
+                self._records.grow(entry.id, 0)
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return -1
+
+    def _download(self, digest: Digest, id: int, temp: Temp, source: Source) -> int:
+        place = self._file_of(digest) if self._file_of is not None else None
+        if place is not None:
+            os.symlink(place, temp.path)
+            return self._finish(digest, id, temp, os.stat(place).st_size, cost=0, held=0)
+        with temp:
+            size, held = self._receive(digest, id, temp.fd, source)
+            return self._finish(digest, id, temp, size, size, held)
+
+    def _finish(self, digest: Digest, id: int, temp: Temp, size: int, cost: int, held: int) -> int:
+        fd = os.open(temp.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._publish(digest, id, temp.path, size, cost, held)
+            temp.path = ""
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _receive(self, digest: Digest, id: int, fd: int, source: Source) -> tuple[int, int]:
+        """Write what the source yields, making room on the way; the number of bytes, and how much room was made."""
+        size, held = 0, 0
+        h = hasher()
+        for chunk in source(digest):
+            size += len(chunk)
+            if size > max(STEP, held):
+                held = self._grow(id, held, size)
+            h.update(chunk)
+            write_all(fd, chunk)
+        if h.digest() != digest:
+            raise damaged(digest, self._store.url)
+        os.fchmod(fd, READ_ONLY)
+        return size, held
+
+    def _grow(self, id: int, held: int, size: int) -> int:
+        """Make room for `size` bytes and, if that can be, some more; for how many it was made."""
+        more = max(size, held + STEP)
+        try:
+            self._stock.with_room(more - held, lambda: self._records.grow(id, more))
+        except CacheFullError:
+            self._stock.with_room(size - held, lambda: self._records.grow(id, size))
+            return size
+        return more
+
+    def _publish(self, digest: Digest, id: int, source: str, size: int, cost: int, held: int) -> None:
+        def publish() -> None:
+            rename(source, self._stock.path(digest))
+            self._records.publish(id, size, cost, name_of(digest))
+
+        self._stock.with_room(cost - held, publish)

@@ -1,0 +1,216 @@
+"""Files go out: taken into the cache at once, and sent to the store in the background."""
+
+import os
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+from tidemill.model.digest import Digest
+from tidemill.model.errors import IntegrityError
+from tidemill.stores.cache.records import Entry
+from tidemill.stores.cache.states import EntryState, RefKind
+from tidemill.stores.cache.stock import Stock, name_of, rename, using
+from tidemill.stores.objects.files import (
+    READ_ONLY,
+    Temp,
+    blocks,
+    clone,
+    copy_hashing,
+    hash_rest,
+    open_regular,
+    remove,
+    unshared,
+)
+from tidemill.stores.objects.interface import ObjectStore, Path
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+THREADS = 4
+"""Uploads at the same time."""
+
+
+class Uploads:
+    """Takes files into `stock` and sends them to `store`."""
+
+    def __init__(self, stock: Stock, store: ObjectStore) -> None:
+        self._stock = stock
+        self._records = stock.records
+        self._store = store
+        self._mutex = threading.Lock()
+        self._pid = os.getpid()
+        self._threads: ThreadPoolExecutor | None = None
+        self._pending: dict[Digest, list[Future[None]]] = {}
+
+    # --------------------------------------------------------------------------------------------------------- taking
+
+    def put_file(self, path: Path, move: bool) -> tuple[Digest, int]:
+        """See `NodeCache.put_file`."""
+        self._stock.join()
+        source = open_regular(path)
+        try:
+            with using(self._stock.directory):
+                taken = self._take(source, path) if move else None
+                digest, size, ref = taken or self._copy(source)
+        finally:
+            os.close(source)
+        if move and not taken:
+            remove(path)
+        self._start(digest, ref)
+        return digest, size
+
+    def _take(self, source: int, path: Path) -> tuple[Digest, int, int] | None:
+        """Make the file itself the cached one; None if it has to be copied, because somebody could still change it."""
+        before = os.fstat(source)
+        home = os.stat(self._stock.directory).st_dev
+        if before.st_dev != home or before.st_uid != os.geteuid() or os.path.islink(path):
+            return None
+        os.fchmod(source, READ_ONLY)
+        taken = False
+        try:
+            if not unshared(source):
+                return None
+            digest, size = hash_rest(source)
+            after = os.fstat(source)
+            if (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
+                return None
+            ref = self._install(digest, size, os.fspath(path))
+            taken = True
+            remove(path)
+            return digest, size, ref
+        finally:
+            if not taken:
+                os.fchmod(source, stat.S_IMODE(before.st_mode))
+                os.lseek(source, 0, os.SEEK_SET)
+
+    def _copy(self, source: int) -> tuple[Digest, int, int]:
+        with self._stock.new_temp() as temp:
+            digest, size = self._fill(source, temp)
+            os.fchmod(temp.fd, READ_ONLY)
+            ref = self._install(digest, size, temp.path)
+            if not os.path.exists(temp.path):
+                temp.path = ""
+        return digest, size, ref
+
+    def _fill(self, source: int, temp: Temp) -> tuple[Digest, int]:
+        if clone(source, temp.fd):
+            return hash_rest(temp.fd)
+        return copy_hashing(blocks(source), temp.write)
+
+    def _install(self, digest: Digest, size: int, source: str) -> int:
+        """Make the file at `source` the cached one, unless there is one; the reference that holds it until it is
+        sent.
+        """
+        stale: list[Entry] = []
+
+        def install() -> int:
+            known, owner = self._records.find(digest), self._stock.join()
+            there = os.path.lexists(self._stock.path(digest))
+            if known is not None and (known.doubt or not there or known.state == EntryState.DOWNLOADING):
+                stale.append(self._stock.condemn(known, "evict" if known.state == EntryState.CACHED else "fail"))
+                known = None
+            if known is None:
+                rename(source, self._stock.path(digest))
+                self._records.add(digest, "take", owner, name_of(digest), size)
+            elif known.state == EntryState.CACHED:
+                self._records.move(known, "take", owner)
+            entry = self._records.find(digest)
+            assert entry is not None
+            return self._records.refer(entry, self._stock.own_job(), "", RefKind.COPYING)
+
+        with self._stock.alone(digest):
+            needed = 0 if os.path.lexists(self._stock.path(digest)) else size
+            ref = self._stock.with_room(needed, install)
+        self._stock.remove(stale)
+        return ref
+
+    # -------------------------------------------------------------------------------------------------------- sending
+
+    def _start(self, digest: Digest, ref: int) -> None:
+        with self._mutex:
+            if os.getpid() != self._pid:
+                # A forked child has neither the threads nor the duties of its parent.
+                self._pid, self._threads, self._pending = os.getpid(), None, {}
+            if self._threads is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._threads = ThreadPoolExecutor(THREADS, "uploads")
+            self._pending.setdefault(digest, []).append(self._threads.submit(self._send, digest, ref))
+
+    def _send(self, digest: Digest, ref: int) -> None:
+        try:
+            self._move(digest, EntryState.UPLOADABLE, "upload")
+            self._check(digest, self._store.put_file(self._stock.path(digest))[0])
+        except BaseException:
+            self._settle(digest, ref, failed=True)
+            raise
+        self._settle(digest, ref, failed=False)
+
+    def _check(self, digest: Digest, sent: Digest) -> None:
+        if sent != digest:
+            raise IntegrityError(f"the file {self._stock.path(digest)} was changed before it was sent")
+
+    def _move(self, digest: Digest, source: EntryState, event: str) -> None:
+        with self._records.transaction():
+            entry = self._own(digest)
+            if entry is not None and entry.state == source:
+                self._records.move(entry, event, entry.owner)
+
+    def _own(self, digest: Digest) -> Entry | None:
+        """The entry, if its upload is the business of this process and not of another one with the same file."""
+        entry = self._records.find(digest)
+        return entry if entry is not None and entry.owner == self._stock.join() else None
+
+    def _settle(self, digest: Digest, ref: int, failed: bool) -> None:
+        """The file is sent, or cannot be: then it is kept only while others send the same."""
+        doomed: list[Entry] = []
+        with self._records.transaction():
+            self._records.unrefer(ref)
+            entry = self._own(digest)
+            if entry is not None and entry.state in (EntryState.UPLOADING, EntryState.UPLOADABLE):
+                if not failed:
+                    self._records.move(entry, "publish", None)
+                elif not self._records.held(entry.id):
+                    doomed.append(self._stock.condemn(entry, "fail"))
+        self._stock.remove(doomed)
+
+    # -------------------------------------------------------------------------------------------------------- waiting
+
+    def pending(self) -> list[Digest]:
+        """What has not been sent yet, or could not be."""
+        with self._mutex:
+            return list(self._pending) if os.getpid() == self._pid else []
+
+    def flush(self) -> None:
+        """See `NodeCache.flush`."""
+        with self._mutex:
+            pending = [one for some in self._pending.values() for one in some] if os.getpid() == self._pid else []
+        failures = [error for one in pending if (error := one.exception()) is not None]
+        with self._mutex:
+            for digest, some in list(self._pending.items()):
+                left = [one for one in some if one not in pending]
+                if left:
+                    self._pending[digest] = left
+                else:
+                    del self._pending[digest]
+        if failures:
+            raise failures[0]
+
+    def wait(self) -> None:
+        """Wait until all is sent, without forgetting what could not be."""
+        with self._mutex:
+            pending = [one for some in self._pending.values() for one in some] if os.getpid() == self._pid else []
+        for one in pending:
+            one.exception()
+
+    def abandon(self) -> None:
+        """See `NodeCache.abandon`."""
+        with self._mutex:
+            self._pending = {}
+
+    def close(self) -> None:
+        """Wait until all is sent, and end the threads."""
+        with self._mutex:
+            threads, self._threads = self._threads, None
+        if threads is not None and os.getpid() == self._pid:
+            threads.shutdown()

@@ -1,0 +1,34 @@
+"""Workers of a store whose objects are on S3 go through the cache of their machine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.objects.servers import S3Server
+from tidemill.stores.cache import CachedStore, open_cached
+from tidemill.stores.objects import open_objects
+
+FLOW = Path(__file__).parent / "programs" / "flow.py"
+
+
+@pytest.mark.parametrize("place", ["", "own", "off"])
+def test_workers_use_the_cache_of_their_machine(moto: S3Server, tmp_path: Path, place: str) -> None:
+    url = moto.fresh_url()
+    own = str(tmp_path / "own") if place == "own" else place
+    environment = {**os.environ, "TIDEMILL_CACHE": own, "TIDEMILL_CACHE_LIMIT": "50M"}
+    command = [sys.executable, str(FLOW), str(tmp_path / "store"), url]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # A run is complete when what it returned is where everybody finds it.
+    assert sorted(one.size for one in open_objects(url).list() if one.size > 1000) == [300_000, 300_000]
+    directory = tmp_path / ("own" if place == "own" else "store/cache")
+    assert directory.exists() is (place != "off")
+    if place != "off":
+        store = open_cached(url, str(directory))
+        assert isinstance(store, CachedStore)
+        store.cache.reap()
+        assert store.cache.figures()[:2] == (50_000_000, 600_000)
+        assert store.cache.shutdown()
