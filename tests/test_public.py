@@ -11,7 +11,9 @@ import tidemill
 
 NAMES = [
     "Call",
+    "ChangedError",
     "File",
+    "FileId",
     "Handle",
     "NotFoundError",
     "Plan",
@@ -28,7 +30,11 @@ NAMES = [
     "__version__",
     "after",
     "command",
+    "defer",
+    "files",
     "gather",
+    "log",
+    "log_stream",
     "open",
     "options",
     "product",

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from tidemill.graph import Workflow as Workflow
     from tidemill.graph import after as after
     from tidemill.graph import command as command
+    from tidemill.graph import defer as defer
+    from tidemill.graph import files as files
     from tidemill.graph import gather as gather
+    from tidemill.graph import log as log
+    from tidemill.graph import log_stream as log_stream
     from tidemill.graph import options as options
     from tidemill.graph import product as product
     from tidemill.graph import repeat as repeat
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from tidemill.graph import task as task
     from tidemill.graph import workflow as workflow
     from tidemill.graph import zip as zip  # noqa: A004
+    from tidemill.model.errors import ChangedError as ChangedError
     from tidemill.model.errors import NotFoundError as NotFoundError
     from tidemill.model.errors import RunCancelledError as RunCancelledError
     from tidemill.model.errors import RunFailedError as RunFailedError
@@ -45,19 +50,22 @@ if TYPE_CHECKING:
     from tidemill.model.errors import TidemillError as TidemillError
     from tidemill.model.errors import UsageError as UsageError
     from tidemill.model.errors import WiringError as WiringError
+    from tidemill.model.fileid import FileId as FileId
 
     open = Store  # noqa: A001
 
 _GRAPH = [
-    "Call", "File", "Plan", "Task", "Workflow", "after", "command", "gather", "options", "product", "repeat", "sweep",
-    "task", "workflow", "zip",
+    "Call", "File", "Plan", "Task", "Workflow", "after", "command", "defer", "files", "gather", "log", "log_stream",
+    "options", "product", "repeat", "sweep", "task", "workflow", "zip",
 ]  # fmt: skip
 _ERRORS = [
-    "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError", "WiringError",
+    "ChangedError", "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError",
+    "WiringError",
 ]  # fmt: skip
 _HOMES = {
     **dict.fromkeys(_GRAPH, "tidemill.graph"),
     **dict.fromkeys(_ERRORS, "tidemill.model.errors"),
+    "FileId": "tidemill.model.fileid",
     "Handle": "tidemill.client.handle",
     "PlanReport": "tidemill.client.planning",
     "Store": "tidemill.client.store",

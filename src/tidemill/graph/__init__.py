@@ -6,8 +6,10 @@ which axes it is mapped, `emit` turns it all into the chunks of a delta; `plan` 
 running task. Nothing here opens a store or runs a task.
 """
 
+from tidemill.graph import files
 from tidemill.graph.call import Call
 from tidemill.graph.command import command
+from tidemill.graph.inside import defer, log, log_stream
 from tidemill.graph.plan import Plan, build
 from tidemill.graph.sweep import after, gather, options, product, repeat, sweep, zip  # noqa: A004
 from tidemill.graph.task import Task, task
@@ -23,7 +25,11 @@ __all__ = [
     "after",
     "build",
     "command",
+    "defer",
+    "files",
     "gather",
+    "log",
+    "log_stream",
     "options",
     "product",
     "repeat",
