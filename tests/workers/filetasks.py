@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,20 @@ def write_and_read(data: bytes) -> Any:
     mine = files.read(written, mutable=True)
     assert os.access(mine, os.W_OK)
     return written, streamed, mine.read_bytes(), files.exists(written), files.size(str(written))
+
+
+def zipped(sizes: list[int]) -> FileId:
+    """What goes back in what it writes."""
+    with files.writing("all.zip") as out, zipfile.ZipFile(out, "w") as archive:
+        for size in sizes:
+            archive.writestr(f"{size}.bin", bytes(size))
+    return out.id
+
+
+def unzipped(id: FileId) -> list[int]:
+    with zipfile.ZipFile(files.read(id)) as archive:
+        assert archive.testzip() is None
+        return [one.file_size for one in archive.infolist()]
 
 
 def then_fail(data: bytes) -> None:

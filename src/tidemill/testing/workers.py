@@ -13,6 +13,7 @@ from tidemill.model import protocol
 from tidemill.model.digest import digest
 from tidemill.model.errors import TidemillError
 from tidemill.model.file import File
+from tidemill.model.fileid import FileId
 from tidemill.model.protocol import (
     Answer,
     Ask,
@@ -31,7 +32,7 @@ from tidemill.model.protocol import (
     Work,
 )
 from tidemill.model.spec import Command, Port, Python, TaskSpec, encode_spec
-from tidemill.model.values import Ref, decode, encode
+from tidemill.model.values import Ref, decode, encode, id_ref
 from tidemill.stores.objects import ObjectStore, open_objects
 
 PATIENCE = 60.0
@@ -188,6 +189,8 @@ class FakeEngine:
         return Input(None, b"", len(values), number)
 
     def _put(self, leaf: object) -> Ref:
+        if isinstance(leaf, FileId):
+            return id_ref(leaf)
         if not isinstance(leaf, (Path, File)):
             raise TypeError(f"not a file: {leaf!r}")
         path = Path(leaf)

@@ -123,7 +123,7 @@ class FileStore:
         """Store what was written to a stream; digest and size."""
         stream.close()
         if not spool.path:
-            data = bytes(spool.data)
+            data = spool.small()
             return self._hold(data), len(data)
         digest, size = self._objects().put_file(spool.path, move=True)
         self._put[digest] = time.monotonic()

@@ -19,42 +19,48 @@ class Spool(io.RawIOBase):
         directory: gives the directory for the file, when it is needed.
 
     Attributes:
-        data: all of it while it is small.
-        path: of the file with all of it, once it is not; else "".
+        path: of the file with all of it, once that is no longer small; else "".
     """
 
     def __init__(self, directory: Callable[[], str]) -> None:
         super().__init__()
-        self.data = bytearray()
         self.path = ""
         self._directory = directory
+        self._small = io.BytesIO()
         self._file: io.FileIO | None = None
-        self._count = 0
 
     def writable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self._count
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return (self._file or self._small).seek(offset, whence)
+
+    def truncate(self, size: int | None = None) -> int:
+        return (self._file or self._small).truncate(size)
 
     def write(self, data: Any) -> int:
-        if self.closed:
-            raise ValueError("write to a stream that is closed")
         view = memoryview(data).cast("B")
-        if self._file is None and len(self.data) + len(view) > SMALL:
+        if self._file is None and self._small.tell() + len(view) <= SMALL:
+            return self._small.write(view)
+        return self._large().write(view)
+
+    def _large(self) -> io.FileIO:
+        """The file; made, with what there is so far, when it is first needed."""
+        if self._file is None:
             descriptor, self.path = tempfile.mkstemp(prefix="stream-", dir=self._directory())
             self._file = io.FileIO(descriptor, "w")
-            rest = memoryview(bytes(self.data))
+            rest = self._small.getbuffer()
             while rest:
                 rest = rest[self._file.write(rest) :]
-            self.data.clear()
-        if self._file is None:
-            self.data += view
-            written = len(view)
-        else:
-            written = self._file.write(view)
-        self._count += written
-        return written
+            self._file.seek(self._small.tell())
+        return self._file
+
+    def small(self) -> bytes:
+        """All of it while there is no file."""
+        return self._small.getvalue()
 
     def close(self) -> None:
         if self._file is not None:
@@ -64,7 +70,6 @@ class Spool(io.RawIOBase):
     def drop(self) -> None:
         """Forget what was written."""
         self.close()
-        self.data.clear()
         if self.path:
             with suppress(FileNotFoundError):
                 os.unlink(self.path)
