@@ -88,6 +88,10 @@ def write_and_read(data: bytes) -> Any:
     return written, streamed, mine.read_bytes(), files.exists(written), files.size(str(written))
 
 
+def exists(id: FileId) -> bool:
+    return files.exists(id)
+
+
 def zipped(sizes: list[int]) -> FileId:
     """What goes back in what it writes."""
     with files.writing("all.zip") as out, zipfile.ZipFile(out, "w") as archive:

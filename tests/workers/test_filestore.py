@@ -219,6 +219,16 @@ def test_what_is_no_id_is_refused(engine: FakeEngine, text: object) -> None:
     assert failure is not None and failure.kind == "UsageError"
 
 
+def test_whether_a_file_is_there_is_the_engines_to_say(engine: FakeEngine) -> None:
+    id = told(engine, "put", b"here")
+    for there in (True, False):
+        engine.answer = lambda ask, there=there: there  # type: ignore[misc]
+        assert told(engine, "exists", id) is there
+        assert (engine.asks[-1].name, engine.asks[-1].args) == ("file.exists", {"id": str(id)})
+    engine.answer = lambda _: True
+    assert told(engine, "exists", FileId.of(id.origin, bytes(32), 5, "x")) is False, "its bytes are gone"
+
+
 # -------------------------------------------------------------------------------------------------------- deleting
 
 

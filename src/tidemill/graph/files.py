@@ -1,7 +1,7 @@
 """Files of a running task: written to the store, read from it, and private ones that are gone when it ends.
 
 What a task writes belongs to its attempt: it may use it at once, others may when the attempt has been accepted. A
-failed attempt leaves nothing. Every function raises `UsageError` where no task is running.
+failed attempt leaves nothing. Every function but `size` raises `UsageError` where no task is running.
 """
 
 from contextlib import AbstractContextManager
@@ -131,7 +131,7 @@ def size(id: str) -> int:
 
 
 def exists(id: str) -> bool:
-    """Whether the store has the bytes of a file, and this task has not deleted it.
+    """Whether a file is there: written by this task or by one that was accepted, and not deleted.
 
     Raises:
         UsageError: if the text is no id.

@@ -207,11 +207,15 @@ class FileStore:
 
     def exists(self, id: str) -> bool:
         file = FileId(id)
-        with self._lock:
-            if file in self._deleted:
-                return False
-            held = file.digest in self._held
-        return held or bool(self._objects().exists([file.digest]))
+        run, fence, n = file.origin
+        if file in self._deleted:
+            return False
+        if (run, fence) == (self._run, self._fence):
+            return n in self._written
+        named = run == fence == 0
+        return (named or bool(self._ask("file.exists", {"id": str(file)}))) and bool(
+            file.digest in self._held or self._objects().exists([file.digest])
+        )
 
     def _known(self, id: str) -> FileId:
         file = FileId(id)
@@ -308,6 +312,8 @@ class FileStore:
 
     def get(self, name: str) -> FileId:
         told = self._ask("name.get", {"name": _shared_name(name)})
+        if told.get("kind", "file") != "file":
+            raise UsageError(f"the shared name {name} stands for a directory", hint="A workflow can be given it.")
         made = self._named(name, told)
         self._versions[name, made] = told["version"]
         return made
@@ -319,8 +325,6 @@ class FileStore:
             return 0
 
     def _named(self, name: str, told: Any) -> FileId:
-        if told.get("id"):
-            return FileId(told["id"])
         # No attempt has number 0: the version takes the place of the file's number, and both are never used again.
         origin = Origin(0, 0, told["version"])
         return FileId.of(origin, told["digest"], told["size"], told["base"] or name, executable=told["mode"] == 0o755)
