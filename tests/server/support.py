@@ -121,6 +121,7 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.url = str(directory / "store")
+        self.script = FLOWS
         self.environment: dict[str, str] = {}
         self._token = f"{os.getpid()}-{directory}"
         self._programs: list[Program] = []
@@ -136,7 +137,7 @@ class Bench:
 
     def start(self, flow: str, *args: object, workers: int = 1, prefix: tuple[str, ...] = ()) -> Program:
         """Start the script in a process of its own."""
-        command = [*prefix, sys.executable, str(FLOWS), self.url, str(workers), flow, *map(json.dumps, args)]
+        command = [*prefix, sys.executable, str(self.script), self.url, str(workers), flow, *map(json.dumps, args)]
         env = os.environ | {MARK: self._token, "TEST_DIRECTORY": str(self.directory)} | self.environment
         program = Program(command, env, self.directory)
         self._programs.append(program)

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 import tidemill.graph as tm
+from tests.workers.conftest import HERE
+from tidemill.launchers.local import LocalWorker
+from tidemill.model import protocol
 from tidemill.model.digest import digest
 from tidemill.model.errors import ChangedError, NotFoundError, UsageError
 from tidemill.model.fileid import FileId, Origin
@@ -329,6 +332,29 @@ def test_outside_of_a_task_it_is_said_what_to_do() -> None:
             one()
         assert found.value.hint
     assert tm.files.size(str(id)) == 5
+
+
+class Watching(FakeEngine):
+    """Looks at each message when it arrives."""
+
+    def _handle(self, worker: LocalWorker, frame: bytes) -> None:
+        message = protocol.decode_to_engine(frame)
+        if isinstance(message, protocol.Done):
+            for outcome in message.outcomes:
+                named = {written.digest for written in outcome.files}
+                assert self.objects.exists(named) == named, "an outcome came before its bytes were durable"
+        super()._handle(worker, frame)
+
+
+@pytest.mark.parametrize("size", [100, SMALL + 1])
+def test_outcomes_come_in_order_and_never_before_their_bytes(tmp_path: Path, size: int) -> None:
+    with Watching(tmp_path, path=[HERE]) as engine:
+        task = engine.task(python_spec("put", ["data"], module="filetasks"))
+        claims = [engine.claim(task, i.to_bytes(2, "big") * (size // 2 + 1)) for i in range(40)]
+        engine.send(claims)
+        for claim in claims:
+            assert engine.finish(claim.run).files
+        assert list(engine.outcomes) == [claim.run for claim in claims]
 
 
 # --------------------------------------------------------------------------------------------------------- names

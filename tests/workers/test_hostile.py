@@ -1,5 +1,8 @@
 """No user code can change a stored object: whatever a task does to what it was given, the digest stays equal."""
 
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from tests.workers.test_filestore import blob, call, told
 from tidemill.stores.objects.interface import SMALL
 from tidemill.testing.workers import FakeEngine
 
+PROGRAM = Path(__file__).parent / "programs" / "hostile_user.py"
 SIZES = [1000, SMALL + 1000]
 
 
@@ -54,6 +58,17 @@ def test_what_was_stored_is_no_way_to_the_store(engine: FakeEngine, attack: str,
 def test_the_file_behind_a_stream_is_no_way_to_the_store(engine: FakeEngine, size: int) -> None:
     id = told(engine, "hostile_stream", blob(size))
     assert engine.objects.get(id.digest, verify=True) == blob(size)
+
+
+def test_an_ordinary_user_has_no_way_to_the_store() -> None:
+    """Root gets no links; who does must not be able to do more with them."""
+    with tempfile.TemporaryDirectory() as base:
+        public = Path(base) / "public"
+        public.mkdir()
+        Path(base).chmod(0o755)
+        public.chmod(0o777)
+        done = subprocess.run([sys.executable, PROGRAM, public], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_attacks_do_change_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

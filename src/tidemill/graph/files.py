@@ -86,7 +86,8 @@ def read(id: str, path: PathLike | None = None, *, mutable: bool = False, link: 
         id: what writing it returned, also as plain text.
         path: where to; nothing may be there. Without it a new place in the task's directory, under the file's name.
         mutable: a private copy that may be changed.
-        link: a link to a file that cannot be written to will do, where that is possible.
+        link: a link to the stored file will do. It is given only where this user can neither write to that file nor
+            make it writable; elsewhere there is a copy, which shares its blocks where the file system can do that.
 
     Returns:
         Where it is. Whatever you do to it, the stored file stays as it is.

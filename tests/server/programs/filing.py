@@ -1,0 +1,99 @@
+"""A user's script whose tasks use files, and defer things. Arguments as for flows.py."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import tidemill as tm
+
+HERE = Path(os.environ.get("TEST_DIRECTORY", "."))
+
+
+def note(text: str) -> None:
+    """Append a line to the log; one write, so lines of several processes do not mix."""
+    log = os.open(HERE / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(log, f"{text}\n".encode())
+    os.close(log)
+
+
+@tm.task
+def make(i: int, size: int) -> tm.FileId:
+    with tm.files.writing(f"{i}.txt", encoding="utf-8") as out:
+        out.write(f"{i}:" + "." * size)
+    return out.id
+
+
+@tm.task
+def measure(ids: list[tm.FileId]) -> list[Any]:
+    found = []
+    for id in ids:
+        with tm.files.open(id, encoding="utf-8") as source:
+            found.append([id.name, source.read(2), tm.files.size(id), len(tm.files.read(id).read_text())])
+    return found
+
+
+@tm.workflow
+def pass_on(count: int, size: int) -> Any:
+    return measure(make(tm.sweep(list(range(count))), size))
+
+
+@tm.task
+def grow(count: int, size: int) -> Any:
+    """What it has written is read by what it grows."""
+    here = make.fn(count, size)
+    return measure([here, *[make(i, size) for i in range(count)]])
+
+
+@tm.workflow
+def grown(count: int, size: int) -> Any:
+    return grow(count, size)
+
+
+@tm.task(timeout=1)
+def deferring(how: str) -> str:
+    tm.defer(note, f"deferred {how}")
+    note(f"run {how}")
+    if how == "raise":
+        raise KeyError("no such thing")
+    if how == "os._exit":
+        os._exit(3)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "timeout":
+        signal.pause()
+    return how
+
+
+@tm.workflow
+def ends(hows: list[str]) -> Any:
+    return [deferring(how) for how in hows]
+
+
+@tm.task
+def gated_deferring(name: str, directory: str) -> str:
+    """Defer, and wait at a gate with a temporary file."""
+    tm.defer(note, f"deferred {name}")
+    Path(directory, "temporary").write_text(str(tm.files.temporary()))
+    Path(HERE, f"{name}.here").write_text(f"{os.getpid()}\n")
+    gate = os.open(HERE / f"{name}.gate", os.O_RDONLY)
+    os.read(gate, 1)
+    os.close(gate)
+    return name
+
+
+@tm.workflow
+def gated(name: str, directory: str) -> Any:
+    return gated_deferring(name, directory)
+
+
+def main(url: str, workers: str, name: str, *args: str) -> None:
+    with tm.open(url) as store:
+        flow = globals()[name]
+        print(json.dumps(store.run(flow(*map(json.loads, args)), workers=int(workers))), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,43 @@
+"""The attacks of a task whom permissions bind, on what the file store gave it. Argument: a directory all may use."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import filetasks
+
+from tidemill.stores.objects import open_objects
+from tidemill.stores.objects.interface import SMALL
+from tidemill.workers.filestore import FileStore
+
+
+def main(base: Path) -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    assert os.geteuid() != 0
+    objects = open_objects(base / "objects")
+    (base / "now").mkdir()
+    os.chdir(base / "now")
+    store = FileStore((1, 1), lambda: objects, base / "now", base / "temp", lambda name, args: None)
+    for size in (1000, SMALL + 1000):
+        for executable in (False, True):
+            source = Path(f"source-{size}-{executable}")
+            source.write_bytes(os.urandom(size))
+            source.chmod(0o755 if executable else 0o644)
+            id = store.write(source, None, temporary=False)
+            store.flush()
+            for attack in filetasks.ATTACKS.values():
+                for mutable in (False, True):
+                    for link in (False, True):
+                        place = store.read(id, None, mutable=mutable, link=link)
+                        with contextlib.suppress(OSError, ValueError):
+                            attack(place)
+                        objects.verify(id.digest)
+
+
+main(Path(sys.argv[1]))
