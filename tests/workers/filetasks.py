@@ -37,18 +37,18 @@ def put_path(path: str) -> FileId:
     return files.write(path)
 
 
-def get(id: FileId, mutable: bool = False, link: bool = True, path: str | None = None) -> Any:
-    place = files.read(id, path, mutable=mutable, link=link)
+def get(known: FileId, mutable: bool = False, link: bool = True, path: str | None = None) -> Any:
+    place = files.read(known, path, mutable=mutable, link=link)
     return place.read_bytes(), place.name, os.access(place, os.X_OK), place.is_symlink(), str(place)
 
 
-def stream(id: str, size: int = -1) -> bytes:
-    with files.open(id) as source:
+def stream(known: str, size: int = -1) -> bytes:
+    with files.open(known) as source:
         return source.read(size)
 
 
-def text_stream(id: str, encoding: str, errors: str | None = None) -> str:
-    with files.open(id, encoding, errors) as source:
+def text_stream(known: str, encoding: str, errors: str | None = None) -> str:
+    with files.open(known, encoding, errors) as source:
         return source.read()
 
 
@@ -88,8 +88,8 @@ def write_and_read(data: bytes) -> Any:
     return written, streamed, mine.read_bytes(), files.exists(written), files.size(str(written))
 
 
-def exists(id: FileId) -> bool:
-    return files.exists(id)
+def exists(known: FileId) -> bool:
+    return files.exists(known)
 
 
 def zipped(sizes: list[int]) -> FileId:
@@ -100,8 +100,8 @@ def zipped(sizes: list[int]) -> FileId:
     return out.id
 
 
-def unzipped(id: FileId) -> list[int]:
-    with zipfile.ZipFile(files.read(id)) as archive:
+def unzipped(known: FileId) -> list[int]:
+    with zipfile.ZipFile(files.read(known)) as archive:
         assert archive.testzip() is None
         return [one.file_size for one in archive.infolist()]
 
@@ -120,21 +120,21 @@ def overwrite_source(data: bytes, other: bytes) -> FileId:
     return written
 
 
-def forget_twice(id: FileId) -> Any:
-    first, second = files.read(id), files.read(id, "second")
-    files.forget(id)
+def forget_twice(known: FileId) -> Any:
+    first, second = files.read(known), files.read(known, "second")
+    files.forget(known)
     gone = not first.exists() and not second.exists()
     try:
-        files.forget(id)
+        files.forget(known)
     except FileNotFoundError as error:
-        return gone, error.errno, isinstance(error, NotFoundError), files.read(id).exists()
+        return gone, error.errno, isinstance(error, NotFoundError), files.read(known).exists()
     return None
 
 
-def forget_what_is_gone(id: FileId) -> str:
-    files.read(id).unlink()
+def forget_what_is_gone(known: FileId) -> str:
+    files.read(known).unlink()
     try:
-        files.forget(id)
+        files.forget(known)
     except FileNotFoundError as error:
         return type(error).__name__
     return ""
@@ -154,14 +154,14 @@ def forget_written() -> Any:
 
 
 def delete(ids: list[FileId]) -> Any:
-    found = []
-    for id in ids:
-        place = files.read(id)
-        files.delete(id)
-        files.delete(str(id))
-        found.append((place.exists(), files.exists(id)))
+    found: list[Any] = []
+    for known in ids:
+        place = files.read(known)
+        files.delete(known)
+        files.delete(str(known))
+        found.append((place.exists(), files.exists(known)))
         with contextlib.suppress(NotFoundError):
-            files.read(id)
+            files.read(known)
             found.append(("read", True))
     return found
 
@@ -188,8 +188,8 @@ def temporaries_and_fail(report: str) -> None:
 
 def many(count: int, size: int) -> list[FileId]:
     made = [put(os.urandom(size), f"{i}.bin") for i in range(count)]
-    for id in made[::7]:
-        assert len(files.read(id).read_bytes()) == size
+    for known in made[::7]:
+        assert len(files.read(known).read_bytes()) == size
     return made
 
 
@@ -238,9 +238,9 @@ def fork_and_return() -> str:
 # ---------------------------------------------------------------------------------------------------------- hostile
 
 
-def hostile(id: FileId, mutable: bool, link: bool, attack: str) -> None:
+def hostile(known: FileId, mutable: bool, link: bool, attack: str) -> None:
     """Do to what was given whatever may change it."""
-    place = files.read(id, "victim", mutable=mutable, link=link)
+    place = files.read(known, "victim", mutable=mutable, link=link)
     with contextlib.suppress(OSError, ValueError):
         ATTACKS[attack](place)
 
@@ -367,27 +367,27 @@ def _step(ids: list[FileId], what: str, number: int, value: Any) -> Any:
         return out.id.size
     if not ids:
         return None
-    id = ids[number % len(ids)]
+    known = ids[number % len(ids)]
     if what == "read":
-        place = files.read(id, mutable=value)
+        place = files.read(known, mutable=value)
         data = place.read_bytes()
         if value:
             place.write_bytes(b"changed")
         return data
     if what == "open":
-        with files.open(id) as source:
+        with files.open(known) as source:
             return source.read(value)
     if what == "exists":
-        return files.exists(id)
-    return getattr(files, what)(id)
+        return files.exists(known)
+    return getattr(files, what)(known)
 
 
 # ------------------------------------------------------------------------------------------------------------- names
 
 
 def get_named(name: str) -> Any:
-    id = files.get(name)
-    return id, stream(id), files.version(name)
+    known = files.get(name)
+    return known, stream(known), files.version(name)
 
 
 def put_named(name: str, data: bytes, expect: int | None) -> Any:

@@ -1,6 +1,8 @@
 """Files of running tasks, through a real executor."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +54,15 @@ def blob(size: int) -> bytes:
 def test_what_is_written_is_what_is_read(engine: FakeEngine, size: int) -> None:
     data = blob(size)
     outcome = call(engine, "put", data, "x.bin")
-    id = _ids(engine.value(outcome))
+    file = _ids(engine.value(outcome))
     assert outcome.files == [Written(1, digest(data), size, 0o644, "x.bin")]
-    assert (id.digest, id.size, id.name, id.executable) == (digest(data), size, "x.bin", False)
-    assert id.origin == Origin(outcome.run, outcome.fence, 1)
-    assert engine.objects.get(id.digest) == data, "the bytes are there when the outcome is"
-    assert outcome.outs[0].objects == [id.digest]
-    assert told(engine, "get", id)[:2] == (data, "x.bin")
-    assert told(engine, "stream", id) == data
-    assert told(engine, "stream", str(id)) == data, "a plain text will do"
+    assert (file.digest, file.size, file.name, file.executable) == (digest(data), size, "x.bin", False)
+    assert file.origin == Origin(outcome.run, outcome.fence, 1)
+    assert engine.objects.get(file.digest) == data, "the bytes are there when the outcome is"
+    assert outcome.outs[0].objects == [file.digest]
+    assert told(engine, "get", file)[:2] == (data, "x.bin")
+    assert told(engine, "stream", file) == data
+    assert told(engine, "stream", str(file)) == data, "a plain text will do"
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -83,8 +85,8 @@ def test_names_and_modes_are_kept(engine: FakeEngine) -> None:
 @pytest.mark.parametrize("link", [False, True])
 @pytest.mark.parametrize("size", [10, SMALL + 1])
 def test_who_may_execute_it_is_kept(engine: FakeEngine, executable: bool, mutable: bool, link: bool, size: int) -> None:
-    id = told(engine, "put", blob(size), "x", executable)
-    assert told(engine, "get", id, mutable, link)[:3] == (blob(size), "x", executable)
+    file = told(engine, "put", blob(size), "x", executable)
+    assert told(engine, "get", file, mutable, link)[:3] == (blob(size), "x", executable)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b"])
@@ -102,8 +104,8 @@ def test_what_is_no_file_is_refused(engine: FakeEngine, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [100, SMALL + 1])
 def test_the_source_may_change_afterwards(engine: FakeEngine, size: int) -> None:
-    id = told(engine, "overwrite_source", blob(size), b"other")
-    assert engine.objects.get(id.digest) == blob(size)
+    file = told(engine, "overwrite_source", blob(size), b"other")
+    assert engine.objects.get(file.digest) == blob(size)
 
 
 def test_ids_are_never_used_again(engine: FakeEngine) -> None:
@@ -120,19 +122,19 @@ TEXTS = ["", "a\r\nb\n", "zwölf\u2028", "x" * 50_000, "\N{GRINNING FACE}" * 20_
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
 def test_text_comes_back_as_it_was(engine: FakeEngine, encoding: str) -> None:
     texts = TEXTS[:3] if encoding != "latin-1" else ["a\r\nb\n", "zwölf"]
-    id = told(engine, "write_stream", texts, -1, encoding)
-    assert told(engine, "text_stream", id, encoding) == "".join(texts)
-    assert told(engine, "stream", id) == "".join(texts).encode(encoding)
+    file = told(engine, "write_stream", texts, -1, encoding)
+    assert told(engine, "text_stream", file, encoding) == "".join(texts)
+    assert told(engine, "stream", file) == "".join(texts).encode(encoding)
 
 
 @pytest.mark.parametrize("encoding", [None, "utf-8"])
 def test_a_long_stream_comes_back_as_it_was(engine: FakeEngine, encoding: str | None) -> None:
     parts: list[Any] = TEXTS if encoding else [text.encode() for text in TEXTS]
     outcome = call(engine, "write_stream", parts, -1, encoding, True)
-    id = _ids(engine.value(outcome))
-    assert told(engine, "stream", id) == "".join(TEXTS).encode()
+    file = _ids(engine.value(outcome))
+    assert told(engine, "stream", file) == "".join(TEXTS).encode()
     assert outcome.files[0].mode == 0o755
-    assert id.executable
+    assert file.executable
 
 
 @pytest.mark.parametrize("sizes", [[1, 2], [100, 200_000, 3, 70_000]])
@@ -157,16 +159,16 @@ def test_an_error_at_any_write_leaves_nothing(
 
 
 def test_part_of_a_long_stream_may_be_read(engine: FakeEngine) -> None:
-    id = told(engine, "put", bytes(30 << 20))
-    assert told(engine, "stream", id, 1) == b"\0"
+    file = told(engine, "put", bytes(30 << 20))
+    assert told(engine, "stream", file, 1) == b"\0"
 
 
 def test_bytes_that_are_no_text_are_the_readers_business(engine: FakeEngine) -> None:
-    id = told(engine, "put", BINARY)
-    failure = call(engine, "text_stream", id, "utf-8").failure
+    file = told(engine, "put", BINARY)
+    failure = call(engine, "text_stream", file, "utf-8").failure
     assert failure is not None and failure.kind == "UnicodeDecodeError"
-    assert told(engine, "text_stream", id, "utf-8", "replace") == BINARY.decode(errors="replace")
-    failure = call(engine, "text_stream", id, "utf-9").failure
+    assert told(engine, "text_stream", file, "utf-8", "replace") == BINARY.decode(errors="replace")
+    failure = call(engine, "text_stream", file, "utf-9").failure
     assert failure is not None and failure.kind == "UsageError"
 
 
@@ -179,11 +181,11 @@ def test_reading_never_overwrites(engine: FakeEngine, tmp_path: Path) -> None:
     dangling = tmp_path / "dangling"
     dangling.symlink_to("nowhere")
     for size in (10, SMALL + 1):
-        id = told(engine, "put", blob(size))
+        file = told(engine, "put", blob(size))
         for path in (there, dangling, tmp_path):
-            failure = call(engine, "get", id, False, True, str(path)).failure
+            failure = call(engine, "get", file, False, True, str(path)).failure
             assert failure is not None and "would overwrite" in failure.message
-        failure = call(engine, "get", id, False, True, str(tmp_path / "none" / "x")).failure
+        failure = call(engine, "get", file, False, True, str(tmp_path / "none" / "x")).failure
         assert failure is not None and "no directory" in failure.message
     assert there.read_text() == "mine"
 
@@ -196,13 +198,13 @@ def test_reading_the_same_name_again_gives_another_place(engine: FakeEngine) -> 
 
 
 def test_every_read_is_told(engine: FakeEngine, tmp_path: Path) -> None:
-    id = told(engine, "put", b"read me")
-    outcome = call(engine, "get", id, False, True, str(tmp_path / "place"))
+    file = told(engine, "put", b"read me")
+    outcome = call(engine, "get", file, False, True, str(tmp_path / "place"))
     (digest_, when, path) = outcome.used[0]
-    assert (digest_, path) == (id.digest, str(tmp_path / "place"))
+    assert (digest_, path) == (file.digest, str(tmp_path / "place"))
     assert outcome.t0 <= when <= outcome.t1
-    assert [path for _, _, path in call(engine, "stream", id).used] == [""]
-    assert call(engine, "forget_twice", id).used != []
+    assert [path for _, _, path in call(engine, "stream", file).used] == [""]
+    assert call(engine, "forget_twice", file).used != []
 
 
 def test_a_file_that_is_not_there_is_a_lost_input(engine: FakeEngine) -> None:
@@ -222,14 +224,18 @@ def test_what_is_no_id_is_refused(engine: FakeEngine, text: object) -> None:
     assert failure is not None and failure.kind == "UsageError"
 
 
+def _always(answer: object, _: Ask) -> object:
+    return answer
+
+
 def test_whether_a_file_is_there_is_the_engines_to_say(engine: FakeEngine) -> None:
-    id = told(engine, "put", b"here")
+    file = told(engine, "put", b"here")
     for there in (True, False):
-        engine.answer = lambda ask, there=there: there  # type: ignore[misc]
-        assert told(engine, "exists", id) is there
-        assert (engine.asks[-1].name, engine.asks[-1].args) == ("file.exists", {"id": str(id)})
+        engine.answer = functools.partial(_always, there)
+        assert told(engine, "exists", file) is there
+        assert (engine.asks[-1].name, engine.asks[-1].args) == ("file.exists", {"id": str(file)})
     engine.answer = lambda _: True
-    assert told(engine, "exists", FileId.of(id.origin, bytes(32), 5, "x")) is False, "its bytes are gone"
+    assert told(engine, "exists", FileId.of(file.origin, bytes(32), 5, "x")) is False, "its bytes are gone"
 
 
 # -------------------------------------------------------------------------------------------------------- deleting
@@ -239,8 +245,8 @@ def test_deleting_is_told_and_not_done(engine: FakeEngine) -> None:
     ids = [told(engine, "put", blob(size)) for size in (10, SMALL + 1)]
     outcome = call(engine, "delete", ids)
     assert engine.value(outcome) == [(False, False)] * 2
-    assert outcome.deleted == [str(id) for id in ids]
-    assert engine.objects.exists([id.digest for id in ids]) == {id.digest for id in ids}
+    assert outcome.deleted == [str(file) for file in ids]
+    assert engine.objects.exists([file.digest for file in ids]) == {file.digest for file in ids}
     own = call(engine, "delete_own")
     assert (own.files, own.deleted) == ([], []), "what was never there needs no deleting"
 
@@ -319,10 +325,10 @@ def test_a_forked_child_has_no_part_in_it(engine: FakeEngine, name: str) -> None
 
 
 def test_outside_of_a_task_it_is_said_what_to_do() -> None:
-    id = FileId.of(Origin(1, 1, 1), bytes(32), 5, "x")
-    tries = [
-        lambda: tm.files.write("x"), lambda: tm.files.writing(), lambda: tm.files.read(id), lambda: tm.files.open(id),
-        lambda: tm.files.exists(id), lambda: tm.files.forget(id), lambda: tm.files.delete(id), tm.files.directory,
+    file = FileId.of(Origin(1, 1, 1), bytes(32), 5, "x")
+    tries: list[Callable[[], object]] = [
+        lambda: tm.files.write("x"), tm.files.writing, lambda: tm.files.read(file), lambda: tm.files.open(file),
+        lambda: tm.files.exists(file), lambda: tm.files.forget(file), lambda: tm.files.delete(file), tm.files.directory,
         tm.files.temporary, tm.files.usage, lambda: tm.files.get("n"), lambda: tm.files.put("n", "x"),
         lambda: tm.files.version("n"), lambda: tm.files.shared("n"), lambda: tm.log("x"),
         lambda: tm.log_stream("x", "y"), lambda: tm.defer(print),
@@ -331,7 +337,7 @@ def test_outside_of_a_task_it_is_said_what_to_do() -> None:
         with pytest.raises(UsageError, match="inside a running task only") as found:
             one()
         assert found.value.hint
-    assert tm.files.size(str(id)) == 5
+    assert tm.files.size(str(file)) == 5
 
 
 class Watching(FakeEngine):
@@ -393,11 +399,11 @@ def test_a_shared_name_is_put_and_read(engine: FakeEngine, names: Names) -> None
     failure = call(engine, "get_named", "model").failure
     assert failure is not None and failure.kind == "NotFoundError"
     assert told(engine, "put_named", "model", b"one", None) == 1
-    id, data, version = told(engine, "get_named", "model")
+    file, data, version = told(engine, "get_named", "model")
     assert (data, version) == (b"one", 1)
-    assert told(engine, "stream", id) == b"one", "its id is an id like any other"
+    assert told(engine, "stream", file) == b"one", "its id is an id like any other"
     assert told(engine, "put_named", "model", BINARY, 1) == 2
-    assert told(engine, "get_named", "model")[0] != id
+    assert told(engine, "get_named", "model")[0] != file
     failure = call(engine, "put_named", "model", b"three", 1).failure
     assert failure is not None and failure.kind == "ChangedError"
     assert told(engine, "put_named", "new", b"", 0) == 1

@@ -38,26 +38,26 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("size", SIZES)
 def test_what_was_given_is_no_way_to_the_store(engine: FakeEngine, attack: str, executable: bool, size: int) -> None:
     data = blob(size)
-    id = told(engine, "put", data, "x", executable)
+    file = told(engine, "put", data, "x", executable)
     for mutable in (False, True):
         for link in (False, True):
-            outcome = call(engine, "hostile", id, mutable, link, attack)
+            outcome = call(engine, "hostile", file, mutable, link, attack)
             assert outcome.failure is None, outcome.failure
-            assert engine.objects.get(id.digest, verify=True) == data
-    assert told(engine, "get", id)[0] == data
+            assert engine.objects.get(file.digest, verify=True) == data
+    assert told(engine, "get", file)[0] == data
 
 
 @pytest.mark.parametrize("attack", filetasks.ATTACKS)
 @pytest.mark.parametrize("size", SIZES)
 def test_what_was_stored_is_no_way_to_the_store(engine: FakeEngine, attack: str, size: int) -> None:
-    id = told(engine, "hostile_writer", attack, blob(size))
-    assert engine.objects.get(id.digest, verify=True) == blob(size)
+    file = told(engine, "hostile_writer", attack, blob(size))
+    assert engine.objects.get(file.digest, verify=True) == blob(size)
 
 
 @pytest.mark.parametrize("size", [1000, 3 << 20])
 def test_the_file_behind_a_stream_is_no_way_to_the_store(engine: FakeEngine, size: int) -> None:
-    id = told(engine, "hostile_stream", blob(size))
-    assert engine.objects.get(id.digest, verify=True) == blob(size)
+    file = told(engine, "hostile_stream", blob(size))
+    assert engine.objects.get(file.digest, verify=True) == blob(size)
 
 
 def test_an_ordinary_user_has_no_way_to_the_store() -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
-from tidemill.graph.inside import BinaryWritten, Files, PathLike, TextWritten, inside
+from tidemill.graph.inside import BinaryWritten, Files, Names, PathLike, TextWritten, inside
 from tidemill.model.fileid import FileId
 
 _READ = "Outside, `store.result` gives what a workflow returned, and `store.send` writes files of it elsewhere."
@@ -18,6 +18,10 @@ _HERE = "Outside, use the module tempfile."
 
 def _files(what: str, instead: str) -> Files:
     return inside(f"files.{what}", instead).files
+
+
+def _names(what: str, instead: str) -> Names:
+    return inside(f"files.{what}", instead).names
 
 
 def write(path: PathLike, *, name: str | None = None, temporary: bool = False) -> FileId:
@@ -186,7 +190,7 @@ def get(name: str) -> FileId:
         NotFoundError: if there is no such name.
         UsageError: if this is no name.
     """
-    return _files("get", _READ).get(name)
+    return _names("get", _READ).get(name)
 
 
 def version(name: str) -> int:
@@ -195,7 +199,7 @@ def version(name: str) -> int:
     Raises:
         UsageError: if this is no name.
     """
-    return _files("version", _READ).version(name)
+    return _names("version", _READ).version(name)
 
 
 def put(name: str, path_or_id: PathLike, expect: int | str | None = None) -> int:
@@ -215,7 +219,7 @@ def put(name: str, path_or_id: PathLike, expect: int | str | None = None) -> int
         NotFoundError: if there is no such file.
         UsageError: if this is no name.
     """
-    return _files("put", _WRITE).put(name, path_or_id, expect)
+    return _names("put", _WRITE).put(name, path_or_id, expect)
 
 
 @overload
@@ -264,4 +268,4 @@ def shared(
         NotFoundError: if there is no such name to read.
         UsageError: if this is no name.
     """
-    return _files("shared", _READ).shared(name, mode, encoding=encoding, errors=errors, expect=expect)
+    return _names("shared", _READ).shared(name, mode, encoding=encoding, errors=errors, expect=expect)

@@ -60,6 +60,10 @@ class Files(Protocol):
 
     def usage(self) -> int: ...
 
+
+class Names(Protocol):
+    """Shared names as the attempt under way sees them, see the functions of `files`."""
+
     def get(self, name: str) -> FileId: ...
 
     def version(self, name: str) -> int: ...
@@ -82,6 +86,9 @@ class Inside(Protocol):
 
     @property
     def files(self) -> Files: ...
+
+    @property
+    def names(self) -> Names: ...
 
     def log(self, text: str, level: int) -> None: ...
 

@@ -15,6 +15,7 @@ from tidemill.model.protocol import Claimed, Note
 from tidemill.stores.objects.interface import ObjectStore
 from tidemill.workers.deferred import Deferred
 from tidemill.workers.filestore import Ended, FileStore
+from tidemill.workers.sharednames import SharedNames
 
 LONGEST = 4 << 20
 """Characters of a message at most; of longer ones the beginning and the end."""
@@ -64,6 +65,7 @@ class Running:
         self._prefix = prefix
         self._post = post
         self._store: FileStore | None = None
+        self._names: SharedNames | None = None
         self._lock = threading.Lock()
 
     def install(self) -> None:
@@ -87,7 +89,14 @@ class Running:
                 origin = (claim.run, claim.fence)
                 ask = functools.partial(self._post.ask, *origin)
                 self._store = FileStore(origin, self._objects, self._scratch, self._temp, ask)
+                self._names = SharedNames(self._store, self._store.intake, ask)
             return self._store
+
+    @property
+    def names(self) -> SharedNames:
+        self.files  # noqa: B018 (makes both)
+        assert self._names is not None
+        return self._names
 
     def log(self, text: str, level: int) -> None:
         claim, text = self._now(), _clean(text)
@@ -126,12 +135,12 @@ class Running:
         """
         self.used = False
         self._deferred.run()
-        store, self._store = self._store, None
+        store, self._store, self._names = self._store, None, None
         return None if store is None else store.end(accepted=accepted)
 
     def disown(self) -> None:
         """In a forked child: the run belongs to the parent."""
-        self.claim = self._store = None
+        self.claim = self._store = self._names = None
         self.used = False
         self._deferred.disown()
         inside.install(None)

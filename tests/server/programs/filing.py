@@ -29,9 +29,9 @@ def make(i: int, size: int) -> tm.FileId:
 @tm.task
 def measure(ids: list[tm.FileId]) -> list[Any]:
     found = []
-    for id in ids:
-        with tm.files.open(id, encoding="utf-8") as source:
-            found.append([id.name, source.read(2), tm.files.size(id), len(tm.files.read(id).read_text())])
+    for known in ids:
+        with tm.files.open(known, encoding="utf-8") as source:
+            found.append([known.name, source.read(2), tm.files.size(known), len(tm.files.read(known).read_text())])
     return found
 
 

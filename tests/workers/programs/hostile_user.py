@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import filetasks
+import filetasks  # type: ignore[import-not-found]
 
 from tidemill.stores.objects import open_objects
 from tidemill.stores.objects.interface import SMALL
@@ -23,21 +23,21 @@ def main(base: Path) -> None:
     objects = open_objects(base / "objects")
     (base / "now").mkdir()
     os.chdir(base / "now")
-    store = FileStore((1, 1), lambda: objects, base / "now", base / "temp", lambda name, args: None)
+    store = FileStore((1, 1), lambda: objects, base / "now", base / "temp", print)
     for size in (1000, SMALL + 1000):
         for executable in (False, True):
             source = Path(f"source-{size}-{executable}")
             source.write_bytes(os.urandom(size))
             source.chmod(0o755 if executable else 0o644)
-            id = store.write(source, None, temporary=False)
-            store.flush()
+            known = store.write(source, None, temporary=False)
+            store.intake.flush()
             for attack in filetasks.ATTACKS.values():
                 for mutable in (False, True):
                     for link in (False, True):
-                        place = store.read(id, None, mutable=mutable, link=link)
+                        place = store.read(known, None, mutable=mutable, link=link)
                         with contextlib.suppress(OSError, ValueError):
                             attack(place)
-                        objects.verify(id.digest)
+                        objects.verify(known.digest)
 
 
 main(Path(sys.argv[1]))
