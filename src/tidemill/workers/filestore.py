@@ -19,7 +19,8 @@ from tidemill.graph.inside import PathLike
 from tidemill.model.errors import NoCopyError, NotFoundError, StoreError, UsageError
 from tidemill.model.fileid import FileId, Origin
 from tidemill.model.protocol import Written
-from tidemill.stores.objects.files import new_file, write_all
+from tidemill.stores.objects.failures import writing
+from tidemill.stores.objects.files import write_all
 from tidemill.stores.objects.interface import SMALL, ObjectStore
 from tidemill.workers import staging
 from tidemill.workers.failure import LostFile
@@ -110,20 +111,42 @@ class FileStore:
 
     def read(self, id: str, path: PathLike | None, *, mutable: bool, link: bool) -> Path:
         file = self._known(id)
-        place = self._new_place(file) if path is None else os.path.abspath(os.fsdecode(path))
-        if path is not None and os.path.lexists(place):
-            raise UsageError(f"reading {file.name} would overwrite {place}", hint="Give a path where nothing is.")
         with self._finding(file):
             data = self._small(file)
-            if data is not None:
-                with new_file(place, file.mode) as target:
-                    write_all(target, data)
+            if path is not None:
+                place = os.path.abspath(os.fsdecode(path))
+                self._deliver(file, data, place, link=link and not mutable)
             else:
-                self._lay_out(file, place, link=link and not mutable)
+                place = self._deliver_here(file, data, link=link and not mutable)
         with self._lock:
             self._copies[place] = file
         self._note(file.digest, place)
         return Path(place)
+
+    def _deliver(self, file: FileId, data: bytes | None, place: str, *, link: bool) -> None:
+        """Put a file at `place`, where nothing may be; `data` are its bytes if it is small."""
+        try:
+            if data is not None:
+                _write_new(place, data, file.mode)
+            elif os.path.lexists(place):
+                raise FileExistsError
+            else:
+                self._lay_out(file, place, link=link)
+        except FileExistsError:
+            raise UsageError(
+                f"reading {file.name} would overwrite {place}", hint="Give a path where nothing is."
+            ) from None
+
+    def _deliver_here(self, file: FileId, data: bytes | None, *, link: bool) -> str:
+        """Put a file into the task's directory, under its name: where."""
+        folder = os.path.join(self._scratch, READ)
+        os.makedirs(folder, exist_ok=True)
+        name = file.name if file.name not in {"", ".", ".."} else "file"
+        place = os.path.join(folder, name)
+        if os.path.lexists(place):
+            place = os.path.join(tempfile.mkdtemp(prefix="", dir=folder), name)
+        self._deliver(file, data, place, link=link)
+        return place
 
     def _lay_out(self, file: FileId, place: str, *, link: bool) -> None:
         """Put a large file at `place`, by a link if that cannot harm the store: the owner of a read-only file can make
@@ -190,16 +213,6 @@ class FileStore:
                 if not self._objects().exists([file.digest]):
                     raise LostFile(file, self._objects().url) from error
             raise
-
-    def _new_place(self, file: FileId) -> str:
-        """A place in the task's directory, under the file's name."""
-        folder = self._scratch / READ
-        folder.mkdir(parents=True, exist_ok=True)
-        name = file.name if file.name not in {"", ".", ".."} else "file"
-        place = folder / name
-        if os.path.lexists(place):
-            place = Path(tempfile.mkdtemp(prefix="", dir=folder)) / name
-        return str(place)
 
     def _note(self, digest: bytes, place: str) -> None:
         with self._lock:
@@ -306,6 +319,35 @@ def disk_usage(roots: list[Path]) -> int:
                         seen.add((found.st_dev, found.st_ino))
                     total += found.st_blocks * 512
     return total
+
+
+def _write_new(place: str, data: bytes, mode: int) -> None:
+    """Write a file where nothing is; nothing is there either if that fails.
+
+    Raises:
+        FileExistsError: something is there.
+        NotFoundError: there is no such directory.
+        StoreFullError: there is no room.
+    """
+    with writing(place):
+        try:
+            target = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except (FileNotFoundError, NotADirectoryError):
+            folder, name = os.path.split(place)
+            raise NotFoundError(f"there is no directory {folder} to put {name} into") from None
+        except FileExistsError:
+            exists = True
+        else:
+            exists = False
+            try:
+                write_all(target, data)
+            except BaseException:
+                os.unlink(place)
+                raise
+            finally:
+                os.close(target)
+    if exists:
+        raise FileExistsError(place)
 
 
 def file_name(name: str) -> str:
