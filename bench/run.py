@@ -15,7 +15,7 @@ from goals import GOALS
 from measure import Row, flush_ms, prepare, row_of, table
 
 HERE = Path(__file__).parent
-GROUPS = ("throughput", "latency", "scale", "submission", "reuse", "shell", "postgres", "objects", "ancestry")
+GROUPS = ("throughput", "latency", "scale", "submission", "reuse", "shell", "postgres", "objects", "files", "ancestry")
 
 
 def main() -> int:
