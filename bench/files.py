@@ -70,7 +70,7 @@ def large() -> dict[str, float]:
 
 
 def copy_and_digest(source: Path, target: Path, *, durable: bool = True) -> None:
-    """What has to be done at least: the bytes read and written; what goes in digested, and to survive a power failure."""
+    """What has to be done at least: read and write; what goes in is digested, and survives a power failure."""
     h = blake3()
     with open(source, "rb") as reader, open(target, "wb") as writer:
         while piece := reader.read(PIECE // 4):

@@ -16,6 +16,7 @@ import msgspec
 import tidemill
 from tidemill import cli
 from tidemill.client import details, failures, garbage, logs, planning, queries
+from tidemill.graph import files
 from tidemill.model import errors, protocol, session, spec, states, values
 from tidemill.provenance import picture, why
 from tidemill.stores.state.open import FILE, open_database
@@ -29,7 +30,7 @@ SOURCE = Path(tidemill.__file__).parent
 GROUPS = {
     "authoring": "tidemill.graph",
     "running": "tidemill.client",
-    "values": "tidemill.model.values",
+    "values": "tidemill.model.file",
 }
 """Part of the page -> the package whose public names it describes."""
 
@@ -61,8 +62,16 @@ def group(package: str) -> str:
     return "\n\n".join(_described(name, getattr(tidemill, name)) for name in public(package))
 
 
+def task_files() -> str:
+    """The functions of `tm.files`."""
+    found = [
+        thing for thing in vars(files).values() if inspect.isfunction(thing) and thing.__module__ == files.__name__
+    ]
+    return "\n\n".join(_described(f"files.{one.__name__}", one) for one in found if not one.__name__.startswith("_"))
+
+
 def _described(name: str, thing: Any) -> str:
-    if getattr(thing, "__name__", name) != name:
+    if getattr(thing, "__name__", name) != name.rpartition(".")[2]:
         return f"### tm.{name}\n\nThe same as `tm.{thing.__name__}`."
     doc = markdown(thing.__doc__ or "")
     if not inspect.isclass(thing):
@@ -332,7 +341,10 @@ def definitions() -> str:
 
 
 PAGES: dict[str, pages.Parts] = {
-    "reference/api.md": {name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
+    "reference/api.md": {
+        **{name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
+        "files": task_files,
+    },
     "reference/records.md": {name: (lambda kind=kind: record(kind)) for name, kind in ANSWERS.items()},  # type: ignore[misc]
     "reference/command-line.md": {"commands": command_line},
     "reference/errors.md": {"tree": error_tree, "classes": error_classes, "reasons": reasons},

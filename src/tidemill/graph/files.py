@@ -33,7 +33,7 @@ def write(path: PathLike, *, name: str | None = None, temporary: bool = False) -
         temporary: it is gone when this task and everything after it in its block is done.
 
     Returns:
-        Its id: a text that can be returned, put into other files and given to other tasks.
+        Its id, a text that can be returned, put into other files and given to other tasks.
 
     Raises:
         NotFoundError: if there is no such file.

@@ -125,17 +125,14 @@ class FileStore:
 
     def _deliver(self, file: FileId, data: bytes | None, place: str, *, link: bool) -> None:
         """Put a file at `place`, where nothing may be; `data` are its bytes if it is small."""
-        try:
-            if data is not None:
-                _write_new(place, data, file.mode)
-            elif os.path.lexists(place):
-                raise FileExistsError
-            else:
+        if data is not None:
+            written = _write_new(place, data, file.mode)
+        else:
+            written = not os.path.lexists(place)
+            if written:
                 self._lay_out(file, place, link=link)
-        except FileExistsError:
-            raise UsageError(
-                f"reading {file.name} would overwrite {place}", hint="Give a path where nothing is."
-            ) from None
+        if not written:
+            raise UsageError(f"reading {file.name} would overwrite {place}", hint="Give a path where nothing is.")
 
     def _deliver_here(self, file: FileId, data: bytes | None, *, link: bool) -> str:
         """Put a file into the task's directory, under its name: where."""
@@ -321,33 +318,29 @@ def disk_usage(roots: list[Path]) -> int:
     return total
 
 
-def _write_new(place: str, data: bytes, mode: int) -> None:
-    """Write a file where nothing is; nothing is there either if that fails.
+def _write_new(place: str, data: bytes, mode: int) -> bool:
+    """Write a file; False if something is there. If it fails, nothing is there either.
 
     Raises:
-        FileExistsError: something is there.
         NotFoundError: there is no such directory.
         StoreFullError: there is no room.
     """
     with writing(place):
         try:
             target = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except FileExistsError:
+            return False
         except (FileNotFoundError, NotADirectoryError):
             folder, name = os.path.split(place)
             raise NotFoundError(f"there is no directory {folder} to put {name} into") from None
-        except FileExistsError:
-            exists = True
-        else:
-            exists = False
-            try:
-                write_all(target, data)
-            except BaseException:
-                os.unlink(place)
-                raise
-            finally:
-                os.close(target)
-    if exists:
-        raise FileExistsError(place)
+        try:
+            write_all(target, data)
+        except BaseException:
+            os.unlink(place)
+            raise
+        finally:
+            os.close(target)
+    return True
 
 
 def file_name(name: str) -> str:

@@ -15,7 +15,6 @@ from tidemill.workers.intake import Intake
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
-
 class SharedNames:
     """The part of `tidemill.graph.files` that is about names, for one attempt.
 
