@@ -16,7 +16,6 @@ import msgspec
 import tidemill
 from tidemill import cli
 from tidemill.client import details, failures, garbage, logs, planning, queries
-from tidemill.graph import files
 from tidemill.model import errors, protocol, session, spec, states, values
 from tidemill.provenance import picture, why
 from tidemill.stores.state.open import FILE, open_database
@@ -64,9 +63,8 @@ def group(package: str) -> str:
 
 def task_files() -> str:
     """The functions of `tm.files`."""
-    found = [
-        thing for thing in vars(files).values() if inspect.isfunction(thing) and thing.__module__ == files.__name__
-    ]
+    members = vars(running_files).values()
+    found = [one for one in members if inspect.isfunction(one) and one.__module__ == running_files.__name__]
     return "\n\n".join(_described(f"files.{one.__name__}", one) for one in found if not one.__name__.startswith("_"))
 
 

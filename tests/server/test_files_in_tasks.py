@@ -29,6 +29,24 @@ def test_what_a_task_wrote_is_read_by_what_it_grows(bench: Bench) -> None:
     assert [name for name, *_ in found] == ["3.txt", "0.txt", "1.txt", "2.txt"]
 
 
+def test_a_shared_name_is_moved_by_one_at_a_time(bench: Bench) -> None:
+    assert bench.start("racing", 20, workers=3).result() == 20
+
+
+def test_messages_are_kept_in_order(bench: Bench) -> None:
+    assert bench.start("talking", ["one", "two"]).result() == 2
+    bench.quiet()
+    run = bench.run(["one", "two"])
+    assert [a.log for a in bench.attempts(["one", "two"])] == [b"one\ntwo\n"], run
+
+
+def test_files_are_deleted_when_an_attempt_is_accepted_and_never_before(bench: Bench) -> None:
+    bench.start("removing", 3, 10, True).error()
+    bench.quiet()
+    assert bench.start("still_there", 3, 10).result() == [True] * 3
+    assert bench.start("removing", 3, 20, False).result() == [[False] * 3, [False] * 3]
+
+
 def test_what_was_deferred_is_done_however_a_task_ends(bench: Bench) -> None:
     hows = ["return", "raise", "os._exit", "kill", "timeout"]
     bench.start("ends", hows, workers=2).error()

@@ -512,6 +512,20 @@ def use_files(path: str) -> None:
         note_down(path, type(error).__name__)
 
 
+def defer_a_mess(path: str) -> None:
+    tm.defer(make_a_mess, path)
+
+
+def make_a_mess(path: str) -> None:
+    os.environ["LEFT_BEHIND"] = "1"
+    os.chdir("/")
+    task_note(path)  # a call: nothing is executed, nothing is grown
+
+
+def has_mess() -> Any:
+    return os.environ.get("LEFT_BEHIND"), os.getcwd() == "/"
+
+
 def leave_a_thread(path: str) -> None:
     """A thread outlives its task; what it asks for then is refused."""
     put(b"x")

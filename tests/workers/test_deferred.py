@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from tests.workers.conftest import HERE
 from tests.workers.test_filestore import call
+from tidemill.model.errors import StoreFullError
 from tidemill.model.protocol import Claimed
 from tidemill.model.states import Reason
 from tidemill.testing.workers import FakeEngine, python_spec
@@ -109,6 +112,33 @@ def test_it_has_no_part_in_the_attempt(engine: FakeEngine, tmp_path: Path) -> No
     outcome = call(engine, "defer_with_files", str(tmp_path / "found"))
     assert outcome.failure is None
     assert lines(tmp_path / "found") == ["UsageError"]
+
+
+def test_what_it_leaves_behind_is_not_the_next_runs(engine: FakeEngine, tmp_path: Path) -> None:
+    outcome = call(engine, "defer_a_mess", str(tmp_path / "found"))
+    assert outcome.failure is None and outcome.growth == b""
+    after = call(engine, "has_mess")
+    assert engine.value(after) == (None, False)
+    assert after.growth == b""
+
+
+def test_a_full_disk_breaks_nothing_that_was_promised(tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    stack = deferred.Deferred(tmp_path / "deferred")
+    stack.add("1-1.1", _note, (str(found), "before"), {})
+    size = (tmp_path / "deferred" / "1-1.1").stat().st_size
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, limits[1]))
+    try:
+        with pytest.raises(StoreFullError):
+            stack.add("1-1.1", _note, (str(found), "x" * 1000), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    stack.add("1-1.1", _note, (str(found), "after"), {})
+    stack.run()
+    assert lines(found) == ["after", "before"]
 
 
 def test_a_forked_child_does_nothing_of_it(engine: FakeEngine) -> None:

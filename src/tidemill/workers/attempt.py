@@ -25,6 +25,7 @@ from tidemill.workers.capture import Capture
 from tidemill.workers.deferred import FOLDER
 from tidemill.workers.execute import Keeper, execute
 from tidemill.workers.failure import describe
+from tidemill.workers.filestore import Ended
 from tidemill.workers.inputs import Inputs, Read
 from tidemill.workers.loader import Loaded, Loader
 from tidemill.workers.running import Post, Running
@@ -110,8 +111,8 @@ class Attempts:
             leave_child()
         wall = time.monotonic() - start
         cpu, rss = self._meter.take(wall)
+        ended = self._end(accepted=failure is None) if running.used else None
         self._surroundings.restore(wall)
-        ended = running.end(accepted=failure is None) if running.used else None
         log = self._capture.take()
         if not self._scratch.settle(wall):
             self._leave(claim, failure)
@@ -124,6 +125,15 @@ class Attempts:
         if ended is not None:
             outcome.files, outcome.deleted, outcome.used, outcome.disk = ended
         return outcome
+
+    def _end(self, *, accepted: bool) -> Ended | None:
+        """What to tell of an attempt that has asked for something; what it has deferred is done, and may call tasks in
+        vain.
+        """
+        try:
+            return self._running.end(accepted=accepted)
+        finally:
+            self._growing.reset()
 
     def _make_durable(self) -> None:
         """Called once for each attempt whose code has ended well: all that it has put is durable when this returns, so

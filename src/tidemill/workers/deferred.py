@@ -21,6 +21,8 @@ import msgspec
 
 from tidemill.graph import context
 from tidemill.model.errors import UsageError
+from tidemill.stores.objects.failures import writing
+from tidemill.stores.objects.files import write_all
 from tidemill.workers.failure import one_line
 
 FOLDER = "deferred"
@@ -85,6 +87,7 @@ class Deferred:
 
         Raises:
             UsageError: if it cannot be pickled.
+            StoreFullError: if there is no room for it.
         """
         what = getattr(function, "__qualname__", type(function).__qualname__)
         record = Record(
@@ -93,8 +96,13 @@ class Deferred:
         data = _encode(record)
         if self._fd < 0:
             self._open(name)
-        os.lseek(self._fd, 0, os.SEEK_END)
-        os.write(self._fd, _HEAD.pack(0, len(data)) + data)
+        end = os.lseek(self._fd, 0, os.SEEK_END)
+        try:
+            with writing(self._path):
+                write_all(self._fd, _HEAD.pack(0, len(data)) + data)
+        except BaseException:
+            os.ftruncate(self._fd, end)
+            raise
 
     def _open(self, name: str) -> None:
         """Make the file. It has its name when it is locked: what is not locked may be done by anybody."""

@@ -100,6 +100,8 @@ class Running:
 
     def log(self, text: str, level: int) -> None:
         claim, text = self._now(), _clean(text)
+        if not isinstance(level, int):
+            raise UsageError(f"{level!r} is no level of a message", hint="Use one of the module logging's.")
         sys.stderr.write(f"{text}\n")
         self._post.note(Note(claim.run, claim.fence, time.time(), int(level), "", text))
 
@@ -115,7 +117,8 @@ class Running:
 
     def defer(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         claim = self._now()
-        self._deferred.add(f"{self._prefix}{claim.run}.{claim.fence}", function, args, kwargs)
+        with self._lock:
+            self._deferred.add(f"{self._prefix}{claim.run}.{claim.fence}", function, args, kwargs)
 
     # ------------------------------------------------------------------------------------------------- for the executor
 

@@ -52,6 +52,74 @@ def grown(count: int, size: int) -> Any:
     return grow(count, size)
 
 
+@tm.task
+def remove(ids: list[tm.FileId], fail: bool) -> list[bool]:
+    for known in ids:
+        tm.files.delete(known)
+    if fail:
+        raise KeyError("no such thing")
+    return [tm.files.exists(known) for known in ids]
+
+
+@tm.task
+def there(ids: list[tm.FileId], removed: Any) -> list[bool]:
+    return [tm.files.exists(known) for known in ids]
+
+
+@tm.workflow
+def removing(count: int, size: int, fail: bool) -> Any:
+    ids = make(tm.sweep(list(range(count))), size)
+    removed = remove(tm.gather(ids), fail)
+    return [removed, there(tm.gather(ids), [] if fail else removed)]
+
+
+@tm.workflow
+def still_there(count: int, size: int) -> Any:
+    return there(tm.gather(make(tm.sweep(list(range(count))), size)), [])
+
+
+@tm.task
+def talk(lines: list[str]) -> int:
+    for line in lines:
+        tm.log(line)
+    return len(lines)
+
+
+@tm.workflow
+def talking(lines: list[str]) -> Any:
+    return talk(lines)
+
+
+@tm.task
+def raise_to(number: int) -> int:
+    """The largest number so far, kept by several at once."""
+    while True:
+        version = tm.files.version("largest")
+        largest = 0
+        if version:
+            with tm.files.shared("largest", encoding="utf-8") as file:
+                largest = int(file.read())
+        if number <= largest:
+            return largest
+        try:
+            with tm.files.shared("largest", "wb", encoding="utf-8", expect=version) as out:
+                out.write(str(number))
+        except tm.ChangedError:
+            continue
+        return number
+
+
+@tm.task
+def largest(numbers: list[int]) -> int:
+    with tm.files.shared("largest", encoding="utf-8") as file:
+        return int(file.read())
+
+
+@tm.workflow
+def racing(count: int) -> Any:
+    return largest(raise_to(tm.sweep(list(range(1, count + 1)))))
+
+
 @tm.task(timeout=1)
 def deferring(how: str) -> str:
     tm.defer(note, f"deferred {how}")
