@@ -16,6 +16,7 @@ import msgspec
 import tidemill
 from tidemill import cli
 from tidemill.client import details, failures, garbage, logs, planning, queries
+from tidemill.graph import files as running_files
 from tidemill.model import errors, protocol, session, spec, states, values
 from tidemill.provenance import picture, why
 from tidemill.stores.state.open import FILE, open_database

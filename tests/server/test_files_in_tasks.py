@@ -33,13 +33,6 @@ def test_a_shared_name_is_moved_by_one_at_a_time(bench: Bench) -> None:
     assert bench.start("racing", 20, workers=3).result() == 20
 
 
-def test_messages_are_kept_in_order(bench: Bench) -> None:
-    assert bench.start("talking", ["one", "two"]).result() == 2
-    bench.quiet()
-    run = bench.run(["one", "two"])
-    assert [a.log for a in bench.attempts(["one", "two"])] == [b"one\ntwo\n"], run
-
-
 def test_files_are_deleted_when_an_attempt_is_accepted_and_never_before(bench: Bench) -> None:
     bench.start("removing", 3, 10, True).error()
     bench.quiet()

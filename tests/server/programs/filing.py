@@ -79,18 +79,6 @@ def still_there(count: int, size: int) -> Any:
 
 
 @tm.task
-def talk(lines: list[str]) -> int:
-    for line in lines:
-        tm.log(line)
-    return len(lines)
-
-
-@tm.workflow
-def talking(lines: list[str]) -> Any:
-    return talk(lines)
-
-
-@tm.task
 def raise_to(number: int) -> int:
     """The largest number so far, kept by several at once."""
     while True:
