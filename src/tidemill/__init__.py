@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tidemill.client.store import Store as Store
     from tidemill.graph import Call as Call
     from tidemill.graph import File as File
+    from tidemill.graph import FileId as FileId
     from tidemill.graph import Plan as Plan
     from tidemill.graph import Task as Task
     from tidemill.graph import Workflow as Workflow
@@ -50,13 +51,12 @@ if TYPE_CHECKING:
     from tidemill.model.errors import TidemillError as TidemillError
     from tidemill.model.errors import UsageError as UsageError
     from tidemill.model.errors import WiringError as WiringError
-    from tidemill.model.fileid import FileId as FileId
 
     open = Store  # noqa: A001
 
 _GRAPH = [
-    "Call", "File", "Plan", "Task", "Workflow", "after", "command", "defer", "files", "gather", "log", "log_stream",
-    "options", "product", "repeat", "sweep", "task", "workflow", "zip",
+    "Call", "File", "FileId", "Plan", "Task", "Workflow", "after", "command", "defer", "files", "gather", "log",
+    "log_stream", "options", "product", "repeat", "sweep", "task", "workflow", "zip",
 ]  # fmt: skip
 _ERRORS = [
     "ChangedError", "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError",
@@ -65,7 +65,6 @@ _ERRORS = [
 _HOMES = {
     **dict.fromkeys(_GRAPH, "tidemill.graph"),
     **dict.fromkeys(_ERRORS, "tidemill.model.errors"),
-    "FileId": "tidemill.model.fileid",
     "Handle": "tidemill.client.handle",
     "PlanReport": "tidemill.client.planning",
     "Store": "tidemill.client.store",

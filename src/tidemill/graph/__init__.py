@@ -15,10 +15,12 @@ from tidemill.graph.sweep import after, gather, options, product, repeat, sweep,
 from tidemill.graph.task import Task, task
 from tidemill.graph.workflow import Workflow, workflow
 from tidemill.model.file import File
+from tidemill.model.fileid import FileId
 
 __all__ = [
     "Call",
     "File",
+    "FileId",
     "Plan",
     "Task",
     "Workflow",

@@ -82,7 +82,7 @@ class FileStore:
         digest, size, mode = self.intake.take(path)
         made = self._add(digest, size, mode, name, temporary=temporary)
         place = os.path.abspath(os.fsdecode(path))
-        if self._own(place):
+        if any(place.startswith(os.path.join(folder, "")) for folder in (self._scratch, self._temp)):
             with self._lock:
                 self._copies[place] = made
         return made
@@ -264,10 +264,6 @@ class FileStore:
         used = disk_usage([self._scratch, self._temp])
         self._peak = max(self._peak, used)
         return used
-
-    def _own(self, place: str) -> bool:
-        """Whether this is in the attempt's own directories."""
-        return any(place.startswith(os.path.join(folder, "")) for folder in (self._scratch, self._temp))
 
     # --------------------------------------------------------------------------------------------------------- the end
 
