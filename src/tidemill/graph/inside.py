@@ -4,7 +4,6 @@ The functions here and in `files` hand on to what a worker has installed. A proc
 installed, and they say so.
 """
 
-import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,6 +15,9 @@ from tidemill.model.errors import UsageError
 from tidemill.model.fileid import FileId
 
 P = ParamSpec("P")
+
+INFO = 20
+"""The level of that name in the module logging, which takes a while to import."""
 
 PathLike = str | os.PathLike[str]
 
@@ -121,7 +123,7 @@ def inside(what: str, instead: str) -> Inside:
     return _inside
 
 
-def log(text: str, level: int = logging.INFO) -> None:
+def log(text: str, level: int = INFO) -> None:
     """Tell the workflow something, at once: the message can be read while the task is still running.
 
     It stands in the attempt's own log, too, and it stays if the attempt fails.

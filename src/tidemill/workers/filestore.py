@@ -6,7 +6,6 @@ outcome. What it deletes is only written down here.
 
 import os
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -141,6 +140,8 @@ class FileStore:
         name = file.name if file.name not in {"", ".", ".."} else "file"
         place = os.path.join(folder, name)
         if os.path.lexists(place):
+            import tempfile
+
             place = os.path.join(tempfile.mkdtemp(prefix="", dir=folder), name)
         self._deliver(file, data, place, link=link)
         return place
@@ -246,11 +247,15 @@ class FileStore:
     # ------------------------------------------------------------------------------------------------- temporary files
 
     def directory(self) -> Path:
+        import tempfile
+
         found = tempfile.mkdtemp(prefix="", dir=self._temporary_root())
         os.chmod(found, 0o711)  # noqa: S103 (a container of another user must be able to go through it)
         return Path(found)
 
     def temporary(self, suffix: str, prefix: str) -> Path:
+        import tempfile
+
         descriptor, found = tempfile.mkstemp(suffix, prefix, self._temporary_root())
         os.close(descriptor)
         return Path(found)

@@ -1,7 +1,6 @@
 """What the task under way may ask for: files, messages, things to do afterwards. See `tidemill.graph.inside`."""
 
 import functools
-import logging
 import sys
 import threading
 import time
@@ -113,7 +112,7 @@ class Running:
         told = _clean(content)
         end = "" if told.endswith("\n") or not told else "\n"
         sys.stderr.write(f"--- {name}\n{told}{end}---\n")
-        self._post.note(Note(claim.run, claim.fence, time.time(), logging.INFO, _clean(name), told))
+        self._post.note(Note(claim.run, claim.fence, time.time(), inside.INFO, _clean(name), told))
 
     def defer(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         claim = self._now()

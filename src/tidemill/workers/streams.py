@@ -2,7 +2,6 @@
 
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO, Any
@@ -50,6 +49,8 @@ class Spool(io.RawIOBase):
     def _large(self) -> io.FileIO:
         """The file; made, with what there is so far, when it is first needed."""
         if self._file is None:
+            import tempfile
+
             descriptor, self.path = tempfile.mkstemp(prefix="stream-", dir=self._directory())
             self._file = io.FileIO(descriptor, "w")
             rest = self._small.getbuffer()
