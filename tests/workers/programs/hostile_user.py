@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import tempfile  # noqa: F401 (an ordinary user may not be able to read this Python's library)
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
