@@ -10,15 +10,19 @@ import pytest
 import tidemill
 
 NAMES = [
+    "Block",
     "Call",
+    "ChangedError",
     "File",
     "HaltedError",
+    "FileId",
     "Handle",
     "NotFoundError",
     "Plan",
     "PlanReport",
     "RunCancelledError",
     "RunFailedError",
+    "Service",
     "Store",
     "StoreError",
     "Task",
@@ -28,15 +32,21 @@ NAMES = [
     "Workflow",
     "__version__",
     "after",
+    "block",
     "arguments",
     "command",
+    "defer",
+    "files",
     "gather",
     "helpers",
+    "log",
+    "log_stream",
     "open",
     "operations",
     "options",
     "product",
     "repeat",
+    "service",
     "sweep",
     "task",
     "urls",
@@ -62,7 +72,7 @@ def test_everything_is_offered_under_its_name() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing_like_it"):
-        _ = tidemill.nothing_like_it
+        getattr(tidemill, "nothing_like_it")  # noqa: B009
 
 
 def test_importing_it_imports_nothing_of_it() -> None:

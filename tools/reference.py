@@ -16,6 +16,7 @@ import msgspec
 import tidemill
 from tidemill import cli
 from tidemill.client import destroying, details, engines, failures, garbage, logs, planning, queries, startup, stats
+from tidemill.graph import files as running_files
 from tidemill.model import errors, protocol, session, spec, states, values
 from tidemill.provenance import picture, why
 from tidemill.stores.state.open import FILE, open_database
@@ -29,7 +30,7 @@ SOURCE = Path(tidemill.__file__).parent
 GROUPS = {
     "authoring": "tidemill.graph",
     "running": "tidemill.client",
-    "values": "tidemill.model.values",
+    "values": "tidemill.model.file",
 }
 """Part of the page -> the package whose public names it describes."""
 
@@ -83,8 +84,15 @@ def namespace(name: str) -> str:
     return "\n\n".join(described)
 
 
+def task_files() -> str:
+    """The functions of `tm.files`."""
+    members = vars(running_files).values()
+    found = [one for one in members if inspect.isfunction(one) and one.__module__ == running_files.__name__]
+    return "\n\n".join(_described(f"files.{one.__name__}", one) for one in found if not one.__name__.startswith("_"))
+
+
 def _described(name: str, thing: Any, own: str = "") -> str:
-    if getattr(thing, "__name__", name) != (own or name):
+    if getattr(thing, "__name__", name) != (own or name.rpartition(".")[2]):
         return f"### tm.{name}\n\nThe same as `tm.{thing.__name__}`."
     doc = markdown(thing.__doc__ or "")
     if not inspect.isclass(thing):
@@ -373,6 +381,7 @@ PAGES: dict[str, pages.Parts] = {
         **{name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
         **{name: (lambda name=name: module(name)) for name in MODULES},  # type: ignore[misc]
         "urls": lambda: namespace("urls"),
+        "files": task_files,
     },
     "reference/records.md": {name: (lambda kind=kind: record(kind)) for name, kind in ANSWERS.items()},  # type: ignore[misc]
     "reference/command-line.md": {"commands": command_line},

@@ -11,58 +11,25 @@
 
     scan("Cu").run()
 
-What stands here is imported when it is first used, so that importing Tidemill costs nothing.
+What stands here is imported when it is first used, so that importing Tidemill costs nothing; type checkers read
+`__init__.pyi`.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tidemill._version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from tidemill.client import arguments as arguments
-    from tidemill.client import helpers as helpers
-    from tidemill.client import operations as operations
-    from tidemill.client import urls as urls
-    from tidemill.client.handle import Handle as Handle
-    from tidemill.client.planning import PlanReport as PlanReport
-    from tidemill.client.store import Store as Store
-    from tidemill.graph import Call as Call
-    from tidemill.graph import File as File
-    from tidemill.graph import Plan as Plan
-    from tidemill.graph import Task as Task
-    from tidemill.graph import Workflow as Workflow
-    from tidemill.graph import after as after
-    from tidemill.graph import block as block
-    from tidemill.graph import command as command
-    from tidemill.graph import gather as gather
-    from tidemill.graph import options as options
-    from tidemill.graph import product as product
-    from tidemill.graph import repeat as repeat
-    from tidemill.graph import sweep as sweep
-    from tidemill.graph import task as task
-    from tidemill.graph import workflow as workflow
-    from tidemill.graph import zip as zip  # noqa: A004
-    from tidemill.model.errors import HaltedError as HaltedError
-    from tidemill.model.errors import NotFoundError as NotFoundError
-    from tidemill.model.errors import RunCancelledError as RunCancelledError
-    from tidemill.model.errors import RunFailedError as RunFailedError
-    from tidemill.model.errors import StoreError as StoreError
-    from tidemill.model.errors import TidemillError as TidemillError
-    from tidemill.model.errors import UsageError as UsageError
-    from tidemill.model.errors import WiringError as WiringError
-
-    open = Store  # noqa: A001
-
 _GRAPH = [
-    "Call", "File", "Plan", "Task", "Workflow", "after", "block", "command", "gather", "options", "product", "repeat",
-    "sweep", "task", "workflow", "zip",
+    "Block", "Call", "File", "FileId", "Plan", "Service", "Task", "Workflow", "after", "block", "command", "defer",
+    "files", "gather", "log", "log_stream", "options", "product", "repeat", "service", "sweep", "task", "workflow",
+    "zip",
 ]  # fmt: skip
 _ERRORS = [
-    "HaltedError", "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError", "TidemillError", "UsageError",
-    "WiringError",
+    "ChangedError", "HaltedError", "NotFoundError", "RunCancelledError", "RunFailedError", "StoreError",
+    "TidemillError", "UsageError", "WiringError",
 ]  # fmt: skip
-_MODULES = {name: f"tidemill.client.{name}" for name in ("arguments", "helpers", "operations")}
+_MODULES = {name: f"tidemill.client.{name}" for name in ("arguments", "helpers", "operations", "urls")}
 _HOMES = {
     **dict.fromkeys(_GRAPH, "tidemill.graph"),
     **dict.fromkeys(_ERRORS, "tidemill.model.errors"),
@@ -70,7 +37,6 @@ _HOMES = {
     "PlanReport": "tidemill.client.planning",
     "Store": "tidemill.client.store",
     "open": "tidemill.client.store",
-    "urls": "tidemill.client.urls",
 }
 
 __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604 — names are text
@@ -91,8 +57,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'tidemill' has no attribute {name!r}")
     if home == "tidemill.graph":
         import_module("tidemill.graph.runner").register(_Runner())
-    module = import_module(home)
-    found = globals()[name] = module if name == "urls" else getattr(module, {"open": "Store"}.get(name, name))
+    found = globals()[name] = getattr(import_module(home), {"open": "Store"}.get(name, name))
     return found
 
 

@@ -6,6 +6,7 @@ for a list, a second signature of every task admits them.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, assert_type
 
 import tidemill.graph as tm
@@ -76,6 +77,26 @@ def nested(metals: list[str]) -> list[float]:
     many = energy.repeat(10, name="draw")
     assert_type(draws("Cu", 1.0), float)
     return tm.gather(many.options(cpus=2)("Cu", 1.0)) + found
+
+
+@tm.task
+def filing(known: tm.FileId) -> tm.FileId:
+    with tm.files.writing("a.txt", encoding="utf-8") as text, tm.files.writing("a.bin") as out:
+        text.write("text")
+        out.write(b"bytes")
+        out.write("text")  # type: ignore[call-overload]
+    with tm.files.open(known) as stream, tm.files.open(str(known), encoding="utf-8") as lines:
+        assert_type(stream.read(), bytes)
+        assert_type(lines.read(), str)
+    assert_type(tm.files.read(known, mutable=True), Path)
+    assert_type(tm.files.put("name", known, expect=known), int)
+    with tm.files.shared("name", encoding="utf-8") as lines, tm.files.shared("name", "wb", expect=1) as out:
+        assert_type(lines.read(), str)
+        assert_type(out.id, tm.FileId)
+    tm.defer(divmod, 1, 2)
+    tm.defer(add.fn, 1, b=2)
+    tm.defer(add.fn, 1, "b")  # type: ignore[arg-type]
+    return tm.files.write("a.txt", temporary=True)
 
 
 @tm.workflow

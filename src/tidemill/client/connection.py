@@ -19,9 +19,6 @@ from tidemill.server.addresses import Place, reachable
 from tidemill.stores.state.open import shown
 from tidemill.workers.wire import Channel
 
-_ERRORS: dict[str, type[TidemillError]] = {
-    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TidemillError)
-}
 _PATIENCE = 30.0
 """Seconds in which another process that serves the store must answer."""
 _AGAIN = 0.02
@@ -244,10 +241,7 @@ class Connection:
 
 def error_of(reply: session.Reply) -> TidemillError:
     """The error that a reply stands for."""
-    kind = _ERRORS.get(reply.code, TidemillError)
-    error = kind.__new__(kind, reply.message)
-    TidemillError.__init__(error, reply.message, hint=reply.hint)
-    return error
+    return errors.error_of(reply.code, reply.message, reply.hint)
 
 
 def connect(place: Place, workers: int | None = 0, *, patience: float = _PATIENCE) -> Connection:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
+from tidemill.client.apart import apart
 from tidemill.engine import gathers_read
 from tidemill.graph import context
 from tidemill.graph.growth import Growing
@@ -94,7 +95,8 @@ def replay(
         args = arguments(db, meaning, scratch)
         if stream is not None:
             _announce(stream, meaning, args, scratch.path, loader.changed)
-        produced, error = _execute(task, args, scratch, debugger)
+        with apart(objects, scratch.path, row.id):
+            produced, error = _execute(task, args, scratch, debugger)
     finally:
         sys.stdout.flush()  # what it printed comes before what is said about it, also into a pipe
         os.chdir(before)

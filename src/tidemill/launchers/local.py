@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tidemill.launchers import processes
+from tidemill.launchers import leftovers, processes
 from tidemill.model import protocol
 from tidemill.model.protocol import Started
 from tidemill.model.states import Reason
@@ -105,6 +105,11 @@ class LocalWorker:
         now = staging.now_directory(self.setup.scratch, self.setup.worker)
         return staging.keep(now, staging.kept_directory(self.setup.scratch, run, fence))
 
+    def clear_temporary(self) -> None:
+        """After death: remove what the attempt under way had that is temporary."""
+        if self.setup is not None:
+            staging.remove(staging.temp_directory(self.setup.scratch, self.setup.worker))
+
     def kill(self) -> None:
         """Kill the process and all that descends from it; then the channel ends."""
         if self._reason is None:
@@ -183,6 +188,7 @@ class LocalPool:
         self._environment = {**os.environ, **(environment or {})}
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process compiles all that it imports
         self._alive = -1
+        self._leftovers: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         """Start the executors. Each says Hello on its channel when it is ready.
@@ -203,6 +209,14 @@ class LocalPool:
         self.workers[worker.number] = fresh
         return fresh
 
+    def clear_up(self, worker: LocalWorker) -> None:
+        """After the death of a worker: remove what was temporary, and start to do what its attempt had deferred."""
+        worker.clear_temporary()
+        self._leftovers = [process for process in self._leftovers if process.poll() is None]
+        if worker.setup is not None:
+            started = leftovers.start(Path(worker.setup.scratch), self._environment)
+            self._leftovers += [started] if started is not None else []
+
     def sample_memory(self) -> dict[int, int]:
         """Resident bytes of each worker's process tree, by worker number. Reads the process table: milliseconds."""
         trees = processes.trees([worker.pid for worker in self.workers], processes.table())
@@ -217,7 +231,7 @@ class LocalPool:
         """End all executors and wait for it: politely for `grace` seconds, then by killing them.
 
         Args:
-            grace: seconds; 0 kills at once.
+            grace: seconds; 0 kills at once. What was deferred is waited for as long, too.
             handle: gets the frames that still come in.
         """
         if grace > 0:
@@ -227,9 +241,13 @@ class LocalPool:
             worker.kill()
         for worker in self.workers:
             worker.exit_reason()
+            self.clear_up(worker)
         if self._alive >= 0:
             os.close(self._alive)
             self._alive = -1
+        for process in self._leftovers:
+            leftovers.let_go(process, grace)
+        self._leftovers.clear()
 
     def _drain(self, deadline: float, handle: Callable[[LocalWorker, list[bytes]], None] | None) -> None:
         open_ = {worker.channel.fileno(): worker for worker in self.workers if worker.channel.fileno() >= 0}

@@ -6,6 +6,7 @@ TidemillError
 │   ├── ConfigError       TM102  a profile, store address or option is wrong
 │   └── MissingExtraError TM103  an optional dependency is not installed (also ImportError)
 ├── NotFoundError         TM200  no such run, block, datum, object, store (also LookupError)
+│   └── NoCopyError       TM201  a task has no local copy of that file (also FileNotFoundError)
 ├── ConflictError         TM300  somebody else was first
 │   ├── FencedError       TM301  a write under a lease that is no longer current
 │   ├── StoreBusyError    TM302  another engine owns the store and cannot be reached
@@ -27,9 +28,10 @@ TidemillError
 └── HaltedError           TM701  somebody stopped the work; nothing is lost, and it can go on
 """
 
+import errno
 import functools
 from collections.abc import Callable
-from typing import ClassVar, ParamSpec, TypeVar
+from typing import ClassVar, ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,6 +90,19 @@ class MissingExtraError(UsageError, ImportError):
 
 class NotFoundError(TidemillError, LookupError):
     code = "TM200"
+
+
+class NoCopyError(NotFoundError, FileNotFoundError):
+    """A running task has no local copy of a file, or none any more."""
+
+    code = "TM201"
+
+    def __new__(cls, *args: object, **_: object) -> Self:
+        return FileNotFoundError.__new__(cls, *args)
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.errno = errno.ENOENT
 
 
 class ConflictError(TidemillError):
@@ -183,6 +198,15 @@ class HaltedError(TidemillError):
     """Somebody stopped the work that this program waited for. Nothing is marked: the same call goes on with it."""
 
     code = "TM701"
+
+
+def error_of(code: str, message: str, hint: str = "") -> TidemillError:
+    """The error that another process met, from what it told of it."""
+    found = (kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, TidemillError))
+    kind = next((kind for kind in found if kind.code == code), TidemillError)
+    error = kind.__new__(kind, message)
+    TidemillError.__init__(error, message, hint=hint)
+    return error
 
 
 def without_our_frames(function: Callable[P, T]) -> Callable[P, T]:

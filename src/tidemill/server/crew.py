@@ -16,7 +16,7 @@ from tidemill.model.protocol import Failure, Setup, Started
 from tidemill.model.states import Reason
 from tidemill.server.sampling import Sampler, Used
 from tidemill.server.slots import Ending, Slot, Slots
-from tidemill.server.takeover import pool_directory, tidy
+from tidemill.server.takeover import do_left_over, pool_directory, tidy
 from tidemill.stores.cache import cache_directory
 from tidemill.stores.state.workers import Worker
 
@@ -90,6 +90,8 @@ class Crew:
         if missing <= 0:
             return
         number = len(self._pools)
+        if not number:
+            do_left_over(self._store)
         names = [f"local-{number}-{i}" for i in range(missing)]
         ids = self._engine.transact(lambda turn: [reclaim.register_worker(turn, name, self._me) for name in names])
         self._setups.update({(number, i): one for i, one in enumerate(ids)})
@@ -156,6 +158,7 @@ class Crew:
                 started = None
         scratch = slot.worker.salvage(started.run, started.fence) if started else ""
         log = slot.worker.log_tail(LOG_TAIL) if started else b""
+        slot.pool.clear_up(slot.worker)
         self._slots.all.remove(slot)
         if not slot.ready and slot.ending is None:
             self._stillborn += 1

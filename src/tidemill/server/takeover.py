@@ -6,11 +6,13 @@ from pathlib import Path
 
 from tidemill.engine import reclaim
 from tidemill.engine.engine import Engine
+from tidemill.launchers import leftovers
 from tidemill.launchers.local import ALIVE
 from tidemill.launchers.reaping import reap_orphans
 from tidemill.stores.state import workers
 from tidemill.stores.state.workers import Worker
 from tidemill.workers import staging
+from tidemill.workers.deferred import FOLDER
 from tidemill.workers.identity import Identity, alive, identity
 
 _KEPT = re.compile(r"\d+\.\d+")
@@ -66,12 +68,37 @@ def _cleared(engine: Engine, one: Worker, directory: Path) -> bool:
     return min(reap_orphans(records, lock) for lock in locks)
 
 
+def do_left_over(directory: Path) -> None:
+    """Start to do what attempts of engines that are gone had deferred on this machine."""
+    for folder in (directory / "work").glob(f"*/{FOLDER}"):
+        _do(folder.parent)
+
+
+def _do(pool: Path) -> None:
+    started = leftovers.start(pool)
+    if started is not None:
+        leftovers.let_go(started, 0.0)
+
+
 def tidy(pool: Path) -> None:
-    """Remove what ended workers have left in their pool's directory, except the directories of failed attempts."""
+    """Remove what ended workers have left in their pool's directory, except the directories of failed attempts, and
+    what they had deferred, which removes itself when it is done.
+    """
+    _do(pool)
     with suppress(OSError):
         for found in list(pool.iterdir()):
-            if found.is_dir() and not _KEPT.fullmatch(found.name):
-                staging.remove(found)
+            if found.name == FOLDER:
+                _drop_unfinished(found)
             elif not found.is_dir():
                 found.unlink()
+            elif not _KEPT.fullmatch(found.name):
+                staging.remove(found)
         pool.rmdir()
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Remove the directory of deferred things if there is nothing to do in it."""
+    for found in folder.glob(".*"):
+        found.unlink()
+    with suppress(OSError):  # not empty
+        folder.rmdir()

@@ -11,10 +11,28 @@ from typing import Any, Self
 from tidemill.launchers.local import LocalPool, LocalWorker
 from tidemill.model import protocol
 from tidemill.model.digest import digest
+from tidemill.model.errors import TidemillError
 from tidemill.model.file import File
-from tidemill.model.protocol import Answer, Claimed, Done, Forget, Hello, Input, Out, Outcome, Read, Setup, Stop, Work
+from tidemill.model.fileid import FileId
+from tidemill.model.protocol import (
+    Answer,
+    Ask,
+    Claimed,
+    Done,
+    Forget,
+    Hello,
+    Input,
+    Note,
+    Out,
+    Outcome,
+    Read,
+    Setup,
+    Stop,
+    Told,
+    Work,
+)
 from tidemill.model.spec import Command, Port, Python, TaskSpec, encode_spec
-from tidemill.model.values import Ref, decode, encode
+from tidemill.model.values import Ref, decode, encode, id_ref
 from tidemill.stores.objects import ObjectStore, open_objects
 
 PATIENCE = 60.0
@@ -83,6 +101,7 @@ class FakeEngine:
         path: entries for `sys.path` of the executors.
         inline: as in `Setup`.
         keep: as in `Setup`.
+        objects: address of the object store, instead of a directory of its own.
 
     Attributes:
         objects: the object store.
@@ -90,19 +109,31 @@ class FakeEngine:
         batches: how many outcomes each message brought.
         gathers: members of collections by id, for inputs made with `gather`.
         reads: the `Read` messages that came in.
+        notes: the messages of tasks that came in.
+        asks: the questions of tasks that came in.
+        answer: the result that a question gets; a `TidemillError` that it raises is told.
         gone: numbers of the workers whose channel has ended.
     """
 
     def __init__(
-        self, directory: Path, count: int = 1, path: Sequence[str] = (), inline: int = 65536, keep: bool = True
+        self,
+        directory: Path,
+        count: int = 1,
+        path: Sequence[str] = (),
+        inline: int = 65536,
+        keep: bool = True,
+        objects: str = "",
     ) -> None:
         self.directory = directory
         self.scratch = directory / "work"
-        self.objects: ObjectStore = open_objects(directory / "objects")
+        self.objects: ObjectStore = open_objects(objects or directory / "objects")
         self.outcomes: dict[int, Outcome] = {}
         self.batches: list[int] = []
         self.gathers: dict[int, list[Input]] = {}
         self.reads: list[Read] = []
+        self.notes: list[Note] = []
+        self.asks: list[Ask] = []
+        self.answer: Callable[[Ask], object] = lambda _: None
         self.hello: set[int] = set()
         self.gone: set[int] = set()
         self._path = list(path)
@@ -158,6 +189,8 @@ class FakeEngine:
         return Input(None, b"", len(values), number)
 
     def _put(self, leaf: object) -> Ref:
+        if isinstance(leaf, FileId):
+            return id_ref(leaf)
         if not isinstance(leaf, (Path, File)):
             raise TypeError(f"not a file: {leaf!r}")
         path = Path(leaf)
@@ -251,6 +284,15 @@ class FakeEngine:
         elif isinstance(message, Done):
             self.batches.append(len(message.outcomes))
             self.outcomes.update((outcome.run, outcome) for outcome in message.outcomes)
+        elif isinstance(message, Note):
+            self.notes.append(message)
+        elif isinstance(message, Ask):
+            self.asks.append(message)
+            try:
+                told = Told(message.number, self.answer(message))
+            except TidemillError as problem:
+                told = Told(message.number, None, problem.code, str(problem.args[0]), problem.hint)
+            worker.channel.send(protocol.encode(told))
         elif isinstance(message, Read):
             self.reads.append(message)
             members = self.gathers.get(message.gather)

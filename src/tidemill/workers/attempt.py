@@ -3,12 +3,14 @@
 import mmap
 import os
 import struct
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
-from tidemill.graph import context
+from tidemill.graph import context, inside
 from tidemill.graph.growth import Growing
 from tidemill.model import protocol
 from tidemill.model.delta import encode as encode_delta
@@ -19,11 +21,14 @@ from tidemill.model.states import AttemptState, Reason
 from tidemill.model.values import decode, encode
 from tidemill.workers import staging
 from tidemill.workers.capture import Capture
+from tidemill.workers.deferred import FOLDER
 from tidemill.workers.execute import Keeper, execute
 from tidemill.workers.failure import describe
+from tidemill.workers.filestore import Ended
 from tidemill.workers.inputs import Inputs, Read
 from tidemill.workers.loader import Loaded, Loader
 from tidemill.workers.objects import Objects
+from tidemill.workers.running import Post, Running
 from tidemill.workers.surroundings import Surroundings
 from tidemill.workers.usage import Meter
 
@@ -38,9 +43,10 @@ class Attempts:
     Args:
         setup: the engine's first message.
         read: asks the engine for members of a collection.
+        post: the way of a running task to the engine.
     """
 
-    def __init__(self, setup: Setup, read: Read) -> None:
+    def __init__(self, setup: Setup, read: Read, post: Post) -> None:
         self._setup = setup
         self._inline = setup.inline
         self._objects = Objects(setup)
@@ -54,6 +60,17 @@ class Attempts:
         self._surroundings = Surroundings()
         self._growing = Growing(Keeper(self._scratch))
         self._growing.install()
+        self._running = self._prepare(setup, post)
+        self._forked = False
+
+    def _prepare(self, setup: Setup, post: Post) -> Running:
+        """What tasks ask for while they run."""
+        temp = staging.temp_directory(setup.scratch, setup.worker)
+        staging.remove(temp)
+        deferred = Path(setup.scratch) / FOLDER
+        running = Running(self._objects, self._scratch.path, temp, deferred, f"{setup.worker}-", post)
+        running.install()
+        return running
 
     def run(self, claim: Claimed) -> Outcome:
         """Make one attempt. Whatever the user's code raises becomes part of the outcome."""
@@ -74,14 +91,14 @@ class Attempts:
             inputs = self._inputs.values(claim.inputs) if claim.inputs else ()
             args = decode(claim.args, inputs, self._scratch.stage)
             reason = Reason.EXCEPTION
+            self._running.claim = claim
             values, grown, peak = execute(task, args, self._scratch, self._growing)
             reason = Reason.BAD_OUTPUT
             if grown is not None:
                 growth = encode_delta(grown)
                 self._scratch.stored()
             outs = [self._out(value) for value in values]
-            if self._objects.cached is not None:
-                self._objects.cached.flush()
+            self._make_durable()
         except BaseException as error:  # noqa: BLE001 (SystemExit and the like are the user's, too)
             outs = []
             if self._objects.cached is not None:
@@ -91,8 +108,13 @@ class Attempts:
                 failure.lost = self._lacking(claim, failure.lost)
             self._growing.reset()
             self._scratch.stored()
+        running = self._running
+        running.claim = None
+        if self._forked:
+            leave_child()
         wall = time.monotonic() - start
         cpu, rss = self._meter.take(wall)
+        ended = self._end(accepted=failure is None) if running.used else None
         if before is not None:
             self._set_variables(before)
         self._surroundings.restore(wall)
@@ -103,9 +125,39 @@ class Attempts:
         if task is not None:
             task.seconds = wall
         state = _COMPLETE if failure is None else _ERROR
-        return Outcome(
+        outcome = Outcome(
             claim.run, claim.fence, state, outs, began, began + wall, cpu, peak or rss, log, failure, growth, disk
         )
+        if ended is not None:
+            outcome.files, outcome.deleted, outcome.used, used = ended
+            outcome.disk = max(outcome.disk, used)
+        return outcome
+
+    def _end(self, *, accepted: bool) -> Ended | None:
+        """What to tell of an attempt that has asked for something; what it has deferred is done, and may call tasks in
+        vain.
+        """
+        try:
+            return self._running.end(accepted=accepted)
+        finally:
+            self._growing.reset()
+
+    def _make_durable(self) -> None:
+        """Called once for each attempt whose code has ended well: all that it has put is durable when this returns, so
+        that the outcome which names it may be sent.
+
+        Raises:
+            StoreError: some of it cannot be kept.
+        """
+        if self._running.used:
+            self._running.commit()
+        if self._objects.cached is not None:
+            self._objects.cached.flush()
+
+    def forked(self) -> None:
+        """This is a child that user code has forked: the attempt and its outcome are the parent's."""
+        self._forked = True
+        self._running.disown()
 
     def expected(self, task: int) -> float:
         """Seconds that a run of this task will probably take; infinite if nobody knows."""
@@ -134,11 +186,13 @@ class Attempts:
     def _load(self, task: int) -> Loaded:
         """Load a task for the first time. Calls that stand at the top level of its module are nobody's growth."""
         context.install(None)
+        inside.install(None)
         try:
             return self.loader.load(task)
         finally:
             self._surroundings.keep()
             self._growing.install()
+            self._running.install()
 
     def _lacking(self, claim: Claimed, found: list[bytes]) -> list[bytes]:
         """All that is missing where something is, so that it is made again at once and not piece by piece."""
@@ -170,6 +224,14 @@ class Attempts:
         if self._objects.cached is not None:
             self._objects.cached.flush()
         return show(stored)
+
+
+def leave_child() -> NoReturn:
+    """End a forked child that came back from user code: its parent sends the outcome and clears up."""
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)
 
 
 def _index(path: str) -> mmap.mmap:

@@ -12,11 +12,28 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
 from tidemill.model import protocol
-from tidemill.model.protocol import Answer, Claimed, Done, Forget, Hello, Input, Outcome, Read, Setup, Stop, Work
+from tidemill.model.errors import error_of
+from tidemill.model.protocol import (
+    Answer,
+    Ask,
+    Claimed,
+    Done,
+    Forget,
+    Hello,
+    Input,
+    Note,
+    Outcome,
+    Read,
+    Setup,
+    Stop,
+    Told,
+    Work,
+)
 from tidemill.model.states import Reason
 from tidemill.workers import lifeline
 from tidemill.workers.attempt import Attempts
@@ -44,12 +61,12 @@ class Executor:
         self._queue: deque[tuple[Claimed, float]] = deque()
         self._unsent: list[Outcome] = []
         self._sending = threading.Lock()
-        self._answers: dict[int, Answer] = {}
+        self._reading = threading.Lock()
+        self._answers: dict[int, Answer | Told] = {}
         self._asked = 0
         self._stopping = False
         self._seen: Outcome | None = None
-        self._forked = False
-        self._attempts = Attempts(setup, self._read)
+        self._attempts = Attempts(setup, self._read, self)
         os.register_at_fork(after_in_child=self._in_child)
 
     def serve(self, frames: list[bytes]) -> bool:
@@ -64,7 +81,9 @@ class Executor:
                 self._flush()
                 if self._stopping:
                     return True
-                if not self._take(self._channel.wait()):
+                with self._reading:
+                    arrived = self._channel.wait()
+                if not self._take(arrived):
                     return False
                 attempts.resume()
                 look = monotonic() + POLL
@@ -73,8 +92,6 @@ class Executor:
             if unsent and (seconds > LONG or attempts.expected(claim.task) > LONG):
                 self._flush()
             outcome = attempts.run(claim)
-            if self._forked:
-                os._exit(0)
             now = monotonic()
             if not unsent:
                 oldest = now
@@ -83,7 +100,9 @@ class Executor:
                 self._flush()
             if now >= look:
                 look = now + POLL
-                if not self._take(self._channel.receive()):
+                with self._reading:
+                    arrived = self._channel.receive()
+                if not self._take(arrived):
                     return False
 
     def tick(self) -> bool:
@@ -124,7 +143,7 @@ class Executor:
                 kept = [item for item in self._queue if item[0].run not in gone]
                 self._queue.clear()
                 self._queue.extend(kept)
-            elif isinstance(message, Answer):
+            elif isinstance(message, (Answer, Told)):
                 self._answers[message.number] = message
             elif isinstance(message, Setup):
                 self._attempts.loader.look_in(message.path)
@@ -140,22 +159,48 @@ class Executor:
         Raises:
             Fault: BAD_INPUT if the engine has no such members.
         """
-        self._flush()
-        self._asked += 1
-        number = self._asked
-        with self._sending:
-            self._channel.send_all(protocol.encode(Read(number, gather, first, count)))
-        while number not in self._answers:
-            if not self._take(self._channel.wait()):
-                lifeline.kill_group()
-        answer = self._answers.pop(number)
-        if answer.error:
-            raise Fault(Reason.BAD_INPUT, answer.error)
+        answer = self._exchange(lambda number: Read(number, gather, first, count))
+        if not isinstance(answer, Answer) or answer.error:
+            raise Fault(Reason.BAD_INPUT, answer.error if isinstance(answer, Answer) else answer.message)
         return answer.inputs
+
+    def ask(self, run: int, fence: int, name: str, args: dict[str, object]) -> object:
+        """Ask the engine something for a running task. Safe for its threads.
+
+        Raises:
+            TidemillError: what the engine answers.
+        """
+        told = self._exchange(lambda number: Ask(number, run, fence, name, args))
+        if isinstance(told, Answer):
+            raise TypeError(f"the engine has answered {name} with members of a collection")
+        if told.code:
+            raise error_of(told.code, told.message, told.hint)
+        return told.result
+
+    def note(self, note: Note) -> None:
+        """Send a message of a running task. Safe for its threads."""
+        with self._sending:
+            self._channel.send_all(protocol.encode(note))
+
+    def _exchange(self, make: Callable[[int], Read | Ask]) -> Answer | Told:
+        """Send a question, made for a number, and wait for its answer; other frames are handled meanwhile.
+
+        Nobody else may read from the channel until then: the loop does not while a task is running, its threads wait.
+        """
+        self._flush()
+        with self._reading:
+            self._asked += 1
+            number = self._asked
+            with self._sending:
+                self._channel.send_all(protocol.encode(make(number)))
+            while number not in self._answers:
+                if not self._take(self._channel.wait()):
+                    lifeline.kill_group()
+            return self._answers.pop(number)
 
     def _in_child(self) -> None:
         """User code has forked: the child must neither hold the socket open nor carry on with our loop."""
-        self._forked = True
+        self._attempts.forked()
         self._channel.close()
 
 

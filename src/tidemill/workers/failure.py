@@ -6,7 +6,8 @@ import signal
 import traceback
 
 from tidemill.model.digest import show
-from tidemill.model.errors import RunError, StoreFullError, TidemillError, WiringError
+from tidemill.model.errors import NotFoundError, RunError, StoreFullError, TidemillError, WiringError
+from tidemill.model.fileid import FileId
 from tidemill.model.protocol import Failure
 from tidemill.model.states import Reason
 
@@ -55,12 +56,22 @@ class LostInput(Fault):
         self.digests = digests
 
 
+class LostFile(LostInput, NotFoundError):  # noqa: N818 (as above)
+    """A file that a task asked for by its id is not in the object store."""
+
+    def __init__(self, file: FileId, place: str) -> None:
+        super().__init__([file.digest], place)
+        self.args = (f"the file {file.name} ({show(file.digest)}) is not in {place}",)
+        self.hint = "It was deleted, or never accepted."
+
+
 def describe(error: BaseException, reason: Reason) -> Failure:
     """The failure that `error` means, where `reason` is what an error of no special kind means at this point."""
     if isinstance(error, Fault):
         hint = f" ({error.hint})" if error.hint else ""
         lost = error.digests if isinstance(error, LostInput) else []
-        return Failure(error.reason, error.kind, f"{error.args[0]}{hint}", error.traceback, lost=lost)
+        where = user_traceback(error) if isinstance(error, LostFile) else error.traceback
+        return Failure(error.reason, error.kind, f"{error.args[0]}{hint}", where, lost=lost)
     if isinstance(error, MemoryError):
         reason = Reason.OUT_OF_MEMORY
     elif isinstance(error, StoreFullError) or (isinstance(error, OSError) and error.errno in _FULL):

@@ -29,6 +29,7 @@ _TOUCH = 5e-6
 """Seconds."""
 
 _NOW = "now"
+_TEMP = "temp"
 _LOG = "log"
 
 
@@ -40,6 +41,11 @@ def area(scratch: str, worker: int) -> Path:
 def now_directory(scratch: str, worker: int) -> Path:
     """Working directory of the attempt under way."""
     return area(scratch, worker) / _NOW
+
+
+def temp_directory(scratch: str, worker: int) -> Path:
+    """What the attempt under way has that is temporary."""
+    return area(scratch, worker) / _TEMP
 
 
 def log_file(scratch: str, worker: int) -> Path:

@@ -1,0 +1,112 @@
+"""Files of a running task: 1,000 small ones written and read, one large one in and out, each beside plain copies."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from blake3 import blake3
+from measure import Row, Watch, flush_ms, fresh, main
+
+import tidemill as tm
+
+N = 1000
+SIZE = 4096
+LARGE = 1 << 30
+PIECE = 1 << 20
+
+
+def seconds(act: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+@tm.task
+def make() -> dict[str, object]:
+    """Small files written, and the same copied."""
+    folder = tm.files.directory()
+    (folder / "copies").mkdir()
+    paths = [folder / f"{i}.bin" for i in range(N)]
+    for path in paths:
+        path.write_bytes(os.urandom(SIZE))
+    copied = seconds(lambda: [shutil.copyfile(path, folder / "copies" / path.name) for path in paths])
+    began = time.time()
+    ids = [tm.files.write(path) for path in paths]
+    return {"ids": ids, "copied": copied, "began": began}
+
+
+@tm.task
+def take(made: dict[str, object]) -> dict[str, float]:
+    """The same read by another task, and copied."""
+    ids = made["ids"]
+    assert isinstance(ids, list)
+    first, copies = tm.files.directory(), tm.files.directory()
+    read = seconds(lambda: [tm.files.read(one, first / one.name) for one in ids])
+    copied = seconds(lambda: [shutil.copyfile(first / one.name, copies / one.name) for one in ids])
+    return {"read": read, "copied": copied}
+
+
+@tm.task
+def clock(made: dict[str, object]) -> float:  # noqa: ARG001 (it is to be there)
+    """When its input was there: after the commit of who made it."""
+    return time.time()
+
+
+@tm.task
+def large() -> dict[str, float]:
+    """A large file in and out, beside a copy and its digest."""
+    folder = tm.files.directory()
+    piece = os.urandom(PIECE)
+    with open(folder / "large", "wb") as file:
+        file.writelines(piece[i:] + piece[:i] for i in range(LARGE // PIECE))
+    plain = seconds(lambda: copy_and_digest(folder / "large", folder / "in"))
+    ids: list[tm.FileId] = []
+    ours = seconds(lambda: ids.append(tm.files.write(folder / "large")))
+    plain += seconds(lambda: copy_and_digest(folder / "in", folder / "out", durable=False))
+    ours += seconds(lambda: tm.files.read(ids[0], folder / "read"))
+    return {"ours": ours, "plain": plain}
+
+
+def copy_and_digest(source: Path, target: Path, *, durable: bool = True) -> None:
+    """What has to be done at least: read and write; what goes in is digested, and survives a power failure."""
+    h = blake3()
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        while piece := reader.read(PIECE // 4):
+            if durable:
+                h.update(piece)
+            writer.write(piece)
+        if durable:
+            writer.flush()
+            os.fsync(writer.fileno())
+
+
+@tm.workflow
+def small_files() -> object:
+    made = make()
+    return [take(made), made["copied"], made["began"], clock(made)]
+
+
+@tm.workflow
+def large_file() -> object:
+    return large()
+
+
+def rows(directory: Path) -> Iterator[Row]:
+    with fresh(directory) as place, Watch() as watch, tm.open(place / "store") as store:
+        taken, copied, began, ended = store.run(small_files(), workers=1)
+    more = {"write_s": ended - began, "read_s": taken["read"]}
+    ours, plain = sum(more.values()), copied + taken["copied"]
+    yield Row("files", 2 * N / ours, 2 * N / plain, "/s plain copies", watch.others, flush_ms(directory), more)
+    with fresh(directory) as place, Watch() as watch, tm.open(place / "store") as store:
+        found = store.run(large_file(), workers=1)
+    rate = 2 * LARGE / 1e6
+    yield Row(
+        "file_large", rate / found["ours"], rate / found["plain"], "MB/s copy and BLAKE3", watch.others,
+        flush_ms(directory),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(rows)

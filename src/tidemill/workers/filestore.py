@@ -1,0 +1,355 @@
+"""The file store as one attempt sees it: what it wrote, read and deleted, and its temporary files.
+
+What it writes is durable when `commit` returns, and nothing of it counts before the engine has accepted the attempt's
+outcome. What it deletes is only written down here.
+"""
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from tidemill.graph.inside import PathLike
+from tidemill.model.errors import NoCopyError, NotFoundError, StoreError, UsageError
+from tidemill.model.fileid import FileId, Origin
+from tidemill.model.protocol import Written
+from tidemill.stores.objects.failures import writing
+from tidemill.stores.objects.files import write_all
+from tidemill.stores.objects.interface import SMALL, ObjectStore
+from tidemill.workers import staging
+from tidemill.workers.failure import LostFile
+from tidemill.workers.intake import Intake
+from tidemill.workers.streams import BinarySink, TextSink, source
+
+READ = "files"
+"""Directory of files that were read without saying where to, below the working directory."""
+
+Asker = Callable[[str, dict[str, object]], Any]
+"""(what, arguments) -> the engine's answer."""
+
+
+class Ended(NamedTuple):
+    """What an attempt tells the engine, see `Outcome`."""
+
+    files: list[Written]
+    deleted: list[str]
+    used: list[tuple[bytes, float, str]]
+    disk: int
+
+
+class FileStore:
+    """What `tidemill.graph.files` does, for one attempt. Safe for several threads.
+
+    Args:
+        origin: the run and its attempt.
+        objects: where the bytes are; called at first use.
+        scratch: working directory of the attempt.
+        temp: directory for what is temporary; made when it is needed.
+        ask: asks the engine.
+
+    Attributes:
+        intake: takes what it writes.
+    """
+
+    def __init__(
+        self, origin: tuple[int, int], objects: Callable[[], ObjectStore], scratch: Path, temp: Path, ask: Asker
+    ) -> None:
+        self._run, self._fence = origin
+        self._objects = objects
+        self._scratch = scratch
+        self._temp = temp
+        self._ask = ask
+        self.intake = Intake(objects, self._temporary_root)
+        self._numbers = count(1)
+        self._lock = threading.RLock()
+        self._written: dict[int, Written] = {}
+        self._deleted: dict[FileId, bool] = {}
+        self._used: dict[tuple[bytes, str], float] = {}
+        self._copies: dict[str, FileId] = {}
+        self._peak = 0
+        self._over = False
+
+    # --------------------------------------------------------------------------------------------------------- writing
+
+    def write(self, path: PathLike, name: str | None, *, temporary: bool) -> FileId:
+        name = file_name(os.path.basename(os.fsdecode(path)) if name is None else name)
+        digest, size, mode = self.intake.take(path)
+        made = self._add(digest, size, mode, name, temporary=temporary)
+        place = os.path.abspath(os.fsdecode(path))
+        if any(place.startswith(os.path.join(folder, "")) for folder in (self._scratch, self._temp)):
+            with self._lock:
+                self._copies[place] = made
+        return made
+
+    @contextmanager
+    def writing(
+        self, name: str, *, temporary: bool, encoding: str | None, errors: str | None, executable: bool
+    ) -> Iterator[BinarySink | TextSink]:
+        name = file_name(name)
+        with self.intake.stream(encoding, errors) as (stream, spool):
+            yield stream
+            digest, size = self.intake.finish(stream, spool)
+            mode = 0o755 if executable else 0o644
+            stream.complete(self._add(digest, size, mode, name, temporary=temporary))
+
+    def _add(self, digest: bytes, size: int, mode: int, name: str, *, temporary: bool) -> FileId:
+        n = next(self._numbers)
+        made = FileId.of(Origin(self._run, self._fence, n), digest, size, name, executable=mode == 0o755)
+        with self._lock:
+            if self._over:
+                raise UsageError("the attempt that this file was to belong to has ended", hint="Join its threads.")
+            self._written[n] = Written(n, digest, size, mode, name, temporary)
+        return made
+
+    # --------------------------------------------------------------------------------------------------------- reading
+
+    def read(self, id: str, path: PathLike | None, *, mutable: bool, link: bool) -> Path:
+        file = self._known(id)
+        with self._finding(file):
+            data = self._small(file)
+            if path is not None:
+                place = os.path.abspath(os.fsdecode(path))
+                self._deliver(file, data, place, link=link and not mutable)
+            else:
+                place = self._deliver_here(file, data, link=link and not mutable)
+        with self._lock:
+            self._copies[place] = file
+        self._note(file.digest, place)
+        return Path(place)
+
+    def _deliver(self, file: FileId, data: bytes | None, place: str, *, link: bool) -> None:
+        """Put a file at `place`, where nothing may be; `data` are its bytes if it is small."""
+        if data is not None:
+            written = _write_new(place, data, file.mode)
+        else:
+            written = not os.path.lexists(place)
+            if written:
+                self._lay_out(file, place, link=link)
+        if not written:
+            raise UsageError(f"reading {file.name} would overwrite {place}", hint="Give a path where nothing is.")
+
+    def _deliver_here(self, file: FileId, data: bytes | None, *, link: bool) -> str:
+        """Put a file into the task's directory, under its name: where."""
+        folder = os.path.join(self._scratch, READ)
+        os.makedirs(folder, exist_ok=True)
+        name = file.name if file.name not in {"", ".", ".."} else "file"
+        place = os.path.join(folder, name)
+        if os.path.lexists(place):
+            import tempfile
+
+            place = os.path.join(tempfile.mkdtemp(prefix="", dir=folder), name)
+        self._deliver(file, data, place, link=link)
+        return place
+
+    def _lay_out(self, file: FileId, place: str, *, link: bool) -> None:
+        """Put a large file at `place`, by a link if that cannot harm the store: the owner of a read-only file can make
+        it writable through any link to it.
+        """
+        given = self._objects().get_file(file.digest, place, link=link, mode=file.mode)
+        if given == "link" and os.stat(place).st_uid == os.geteuid():
+            self._objects().get_file(file.digest, place, mode=file.mode)
+
+    def open(self, id: str, encoding: str | None, errors: str | None) -> IO[Any]:
+        file = self._known(id)
+        stream = source(self._content(file), encoding, errors)
+        self._note(file.digest, "")
+        return stream
+
+    def _content(self, file: FileId) -> bytes | Iterator[bytes]:
+        with self._finding(file):
+            data = self._small(file)
+            return self._objects().open(file.digest) if data is None else data
+
+    def exists(self, id: str) -> bool:
+        file = FileId(id)
+        run, fence, n = file.origin
+        if file in self._deleted:
+            return False
+        if (run, fence) == (self._run, self._fence):
+            return n in self._written
+        named = run == fence == 0
+        return (named or bool(self._ask("file.exists", {"id": str(file)}))) and bool(
+            self.intake.held(file.digest) is not None or self._objects().exists([file.digest])
+        )
+
+    def _known(self, id: str) -> FileId:
+        file = FileId(id)
+        if file in self._deleted:
+            raise NotFoundError(f"the file {file.name} was deleted by this task")
+        return file
+
+    def present(self, id: str) -> FileId:
+        """A file whose bytes are here.
+
+        Raises:
+            NotFoundError: if they are not.
+            UsageError: if the text is no id.
+        """
+        file = self._known(id)
+        if self.intake.held(file.digest) is None and not self._objects().exists([file.digest]):
+            raise LostFile(file, self._objects().url)
+        return file
+
+    def _small(self, file: FileId) -> bytes | None:
+        """The bytes of a small file; None for a large one, which is better copied by the object store."""
+        data = self.intake.held(file.digest)
+        if data is None and file.size <= SMALL:
+            data = self._objects().get(file.digest)
+        return data
+
+    @contextmanager
+    def _finding(self, file: FileId) -> Iterator[None]:
+        try:
+            yield
+        except NotFoundError as error:
+            with suppress(StoreError):
+                if not self._objects().exists([file.digest]):
+                    raise LostFile(file, self._objects().url) from error
+            raise
+
+    def _note(self, digest: bytes, place: str) -> None:
+        with self._lock:
+            self._used.setdefault((digest, place), time.time())
+
+    # -------------------------------------------------------------------------------------------------------- deleting
+
+    def forget(self, id: str) -> None:
+        file = FileId(id)
+        if not self._remove_copies(file):
+            raise NoCopyError(f"this task has no copy of {file.name}", hint="There is one after tm.files.read.")
+
+    def _remove_copies(self, file: FileId) -> int:
+        """Remove the copies of a file; how many there were."""
+        with self._lock:
+            places = [place for place, what in self._copies.items() if what == file]
+            for place in places:
+                del self._copies[place]
+        removed = 0
+        for place in places:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(place)
+                removed += 1
+        return removed
+
+    def delete(self, id: str) -> None:
+        file = FileId(id)
+        run, fence, n = file.origin
+        with self._lock:
+            mine = (run, fence) == (self._run, self._fence) and self._written.pop(n, None) is not None
+            self._deleted.setdefault(file, not mine)
+        self._remove_copies(file)
+
+    # ------------------------------------------------------------------------------------------------- temporary files
+
+    def directory(self) -> Path:
+        import tempfile
+
+        found = tempfile.mkdtemp(prefix="", dir=self._temporary_root())
+        os.chmod(found, 0o711)  # noqa: S103 (a container of another user must be able to go through it)
+        return Path(found)
+
+    def temporary(self, suffix: str, prefix: str) -> Path:
+        import tempfile
+
+        descriptor, found = tempfile.mkstemp(suffix, prefix, self._temporary_root())
+        os.close(descriptor)
+        return Path(found)
+
+    def _temporary_root(self) -> Path:
+        if not self._temp.is_dir():
+            self._temp.mkdir(0o711, parents=True, exist_ok=True)
+        return self._temp
+
+    def usage(self) -> int:
+        used = disk_usage([self._scratch, self._temp])
+        self._peak = max(self._peak, used)
+        return used
+
+    # --------------------------------------------------------------------------------------------------------- the end
+
+    def commit(self) -> None:
+        """Before the attempt's outcome is told: make all that it wrote durable, and know that it is still there.
+
+        Raises:
+            StoreError: what was written cannot be kept, or some of it is gone already.
+        """
+        self.intake.flush()
+        with self._lock:
+            digests = {written.digest for written in self._written.values()}
+        self.intake.check(digests)
+
+    def end(self, *, accepted: bool) -> Ended:
+        """The attempt is over: what to tell, and its temporary files are gone.
+
+        Args:
+            accepted: it has succeeded, so what it wrote and deleted counts.
+        """
+        self.usage()
+        with self._lock:
+            self._over = True
+            files = list(self._written.values()) if accepted else []
+            deleted = [str(file) for file, journal in self._deleted.items() if journal] if accepted else []
+            used = [(digest, when, place) for (digest, place), when in self._used.items()]
+        staging.remove(self._temp)
+        return Ended(files, deleted, used, self._peak)
+
+
+def disk_usage(roots: list[Path]) -> int:
+    """Bytes that directory trees occupy on disk; what has several names counts once, what cannot be seen not at all."""
+    total = 0
+    seen: set[tuple[int, int]] = set()
+    todo = [str(root) for root in roots]
+    while todo:
+        with suppress(OSError), os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    found = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(found.st_mode):
+                        todo.append(entry.path)
+                    if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
+                        if (found.st_dev, found.st_ino) in seen:
+                            continue
+                        seen.add((found.st_dev, found.st_ino))
+                    total += found.st_blocks * 512
+    return total
+
+
+def _write_new(place: str, data: bytes, mode: int) -> bool:
+    """Write a file; False if something is there. If it fails, nothing is there either.
+
+    Raises:
+        NotFoundError: there is no such directory.
+        StoreFullError: there is no room.
+    """
+    with writing(place):
+        try:
+            target = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except FileExistsError:
+            return False
+        except (FileNotFoundError, NotADirectoryError):
+            folder, name = os.path.split(place)
+            raise NotFoundError(f"there is no directory {folder} to put {name} into") from None
+        try:
+            write_all(target, data)
+        except BaseException:
+            os.unlink(place)
+            raise
+        finally:
+            os.close(target)
+    return True
+
+
+def file_name(name: str) -> str:
+    """A name as it is kept: what is no text in it is replaced.
+
+    Raises:
+        UsageError: if it cannot be the name of a file.
+    """
+    if name in {"", ".", ".."} or "/" in name or "\0" in name:
+        raise UsageError(f"{name!r} cannot be the name of a file", hint="Give one without a slash.")
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
