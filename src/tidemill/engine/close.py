@@ -1,6 +1,6 @@
 """Blocks: counting what is open, closing at zero, climbing to the parent."""
 
-from tidemill.engine import expire
+from tidemill.engine import expire, files
 from tidemill.engine.turn import CANCELLED, DONE, FAILED, OPEN, REUSED, SKIPPED, TOTAL, Closed, Dead, Turn
 from tidemill.model.digest import digest
 from tidemill.model.events import Kind
@@ -53,6 +53,8 @@ def _close(turn: Turn, row: Counted) -> None:
         end_datum(turn, row.id, row.out, state)
     if turn.engine.lifetimes:
         expire.block_closed(turn, row.id, state)
+    if turn.engine.temporary:
+        files.block_closed(turn, row.id, state)
     if row.parent is not None:
         climb(turn, row.id, row.parent, +1)
 

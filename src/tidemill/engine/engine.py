@@ -20,7 +20,7 @@ from tidemill.model import events as model_events
 from tidemill.model.delta import ClassSpec
 from tidemill.model.errors import NotFoundError
 from tidemill.model.spec import TaskSpec, decode_spec, encode_spec
-from tidemill.stores.state import blocks, classes, data, events, gathers, memo, meta, queues, schema, tasks
+from tidemill.stores.state import blocks, classes, data, events, files, gathers, memo, meta, queues, schema, tasks
 from tidemill.stores.state.classes import Class, Hub
 from tidemill.stores.state.database import ContentionError, Database
 
@@ -59,6 +59,7 @@ class Engine:
         sweeps: deltas with blocks being stopped, and the run at which their sweep goes on.
         random: draws hubs and classes.
         conflicts: transactions that met another engine's and were tried again.
+        temporary, journaled: whether there are temporary files, and bytes that may have to be deleted.
         stale_hubs: hubs that were suspended and came back: their ready runs are looked up again when claimed.
     """
 
@@ -93,6 +94,7 @@ class Engine:
         self.sweeps: dict[int, int] = {}
         self.forwards = self.follows = self.lifetimes = 0
         self.doomed = self.unexpanded = self.unfolded = False
+        self.temporary = self.journaled = False
         self.next_timer = math.inf
 
     def reload(self) -> None:
@@ -107,6 +109,7 @@ class Engine:
             self.forwards = data.any_forward(db)
             self.follows = memo.any_follow(db)
             self.lifetimes = data.any_lifetime(db)
+            self.temporary, self.journaled = files.any_temporary(db), files.any_journaled(db)
             self._learn_timer(queues.next_timer(db))
             self.adopt()
             self.ids.forget()
@@ -197,6 +200,7 @@ class Engine:
         self.follows = MANY  # another engine may let one of its runs follow one of ours at any time
         self.doomed |= pulse.doomed
         self.unfolded |= pulse.unfolded
+        self.temporary = pulse.temporary
         self._learn_timer(pulse.timer)
 
     def finish(self, turn: Turn) -> None:
