@@ -6,6 +6,7 @@ from typing import cast
 from tidemill.engine import control, hold, remove, rerun, revive, shares
 from tidemill.engine.turn import Turn
 from tidemill.model.errors import UsageError
+from tidemill.server import filing
 
 Arguments = Mapping[str, object]
 
@@ -89,6 +90,7 @@ def _ints(args: Arguments, name: str) -> list[int]:
 
 
 _ORDERS: dict[str, Callable[[Turn, Arguments], object]] = {
+    **filing.ORDERS,
     "cancel": _cancel,
     "delete": _delete,
     "hold": _hold,

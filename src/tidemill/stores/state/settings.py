@@ -5,7 +5,9 @@ from tidemill.stores.state.database import Database, Statement
 
 _SINCE = 3
 _GET = Statement("select value from setting where name = ?")
-_SET = Statement("insert into setting(name, value) values (?, ?) on conflict (name) do update set value = excluded.value")
+_SET = Statement(
+    "insert into setting(name, value) values (?, ?) on conflict (name) do update set value = excluded.value"
+)
 _REMOVE = Statement("delete from setting where name = ?")
 _EVERY = Statement("select name, value from setting order by name")
 
