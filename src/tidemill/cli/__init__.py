@@ -1,7 +1,7 @@
 """The `tidemill` command. One function per sub-command, imported when it is called.
 
 `running` executes and plans, `asking` answers questions, `changing` changes what is stored, `moving` takes files in and
-out, `debugging` runs one step alone; `script` finds the workflow in a file, `output` prints. What a command does is
+out, `telling` shows what tasks left beside their results, `debugging` runs one step alone; `script` finds the workflow in a file, `output` prints. What a command does is
 done in `client`; here it is only given a name, options and a face.
 """
 
@@ -34,12 +34,14 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
         ("list", "asking:list_", "Runs by state, task or block."),
         ("show", "asking:show", "Everything about a run, block or datum."),
         ("logs", "asking:logs", "What a run printed."),
+        ("messages", "telling:messages", "What tasks told their workflows."),
         ("why", "asking:why", "Why a run executed, was reused, or waits."),
         ("lineage", "asking:lineage", "What something came from, or what came from it."),
     ],
     "Files": [
         ("fetch", "moving:fetch", "Get a file from elsewhere into the store."),
         ("send", "moving:send", "Write a result that is a file to somewhere else."),
+        ("names", "telling:names", "Named files that tasks and programs share."),
     ],
     "Change": [
         ("cancel", "changing:cancel", "End what has not ended."),

@@ -237,8 +237,8 @@ def _size(path: Path) -> int:
 
 
 def _stats(path: Path) -> Iterator[os.stat_result]:
-    for root, _, files in os.walk(path):
-        for name in files:
+    for root, _, found in os.walk(path):
+        for name in found:
             try:
                 yield os.lstat(os.path.join(root, name))
             except OSError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.client import following
 from tidemill.client.connection import connect
+from tidemill.client.keeping import Keeping
 from tidemill.client.later import Later
 from tidemill.client.naming import DEFAULT, store_option
 from tidemill.client.results import Reader
@@ -39,7 +40,7 @@ else:
     lineage, why = Later("tidemill.provenance.lineage"), Later("tidemill.provenance.why")
 
 
-class Store(AbstractContextManager["Store"]):
+class Store(Keeping, AbstractContextManager["Store"]):
     """A store: its state, its objects, and the way to have work done in it.
 
     Opening one starts nothing and writes nothing.

@@ -123,7 +123,7 @@ def _add(turn: Turn, by: Writer, name: str, found: Version | None, content: Cont
 
 
 def _is_same(found: Version, by: Writer, content: Content, expect: int | None) -> bool:
-    """Whether this very put has been done before: a run asks again when it did not hear the answer, or is tried again."""
+    """Whether this very put has been done before: a run asks again when it heard no answer."""
     if not by.run or found.run != by.run or (expect is not None and found.version != expect + 1):
         return False
     return Content(found.digest or b"", found.size, found.mode, found.base, found.kind) == content

@@ -121,12 +121,12 @@ def _name_get(turn: Turn, ask: Ask) -> object:
 
 def _name_put(turn: Turn, ask: Ask) -> object:
     by, found = _writer(turn, ask), content(ask.args)
-    return {"version": names.put(turn, by, text(ask.args, "name"), found, optional(ask.args, "expect"))}
+    return names.put(turn, by, text(ask.args, "name"), found, optional(ask.args, "expect"))
 
 
 def _name_delete(turn: Turn, ask: Ask) -> object:
     by = _writer(turn, ask)
-    return {"deleted": names.give_up(turn, by, text(ask.args, "name"), optional(ask.args, "expect"))}
+    return names.give_up(turn, by, text(ask.args, "name"), optional(ask.args, "expect"))
 
 
 def _file_exists(turn: Turn, ask: Ask) -> object:

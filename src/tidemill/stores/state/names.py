@@ -52,7 +52,7 @@ class Version(NamedTuple):
     t: float
 
 
-def _known(db: Database) -> bool:
+def known(db: Database) -> bool:
     return schema.version(db) >= _SINCE
 
 
@@ -79,12 +79,12 @@ def history(db: Database, scope: int, name: str) -> list[Version]:
 
 def every(db: Database) -> list[Version]:
     """The newest versions of all names that have not been given up, by scope and name."""
-    return [_version(r) for r in db.rows(_EVERY)] if _known(db) else []
+    return [_version(r) for r in db.rows(_EVERY)] if known(db) else []
 
 
 def live(db: Database) -> set[bytes]:
     """Digests that names point to now."""
-    return {bytes(r[0]) for r in db.rows(_LIVE)} if _known(db) else set()
+    return {bytes(r[0]) for r in db.rows(_LIVE)} if known(db) else set()
 
 
 def named(db: Database, digest: bytes) -> bool:
