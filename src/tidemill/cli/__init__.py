@@ -1,8 +1,9 @@
 """The `tidemill` command. One function per sub-command, imported when it is called.
 
-`running` executes and plans, `asking` answers questions, `changing` changes what is stored, `moving` takes files in and
-out, `telling` shows what tasks left beside their results, `debugging` runs one step alone; `script` finds the workflow in a file, `output` prints. What a command does is
-done in `client`; here it is only given a name, options and a face.
+`running` executes and plans, `asking` answers questions, `telling` shows what tasks left beside their results,
+`changing` changes what is stored, `moving` takes files in and out, `debugging` runs one step alone; `script` finds the
+workflow in a file, `output` prints. What a command does is done in `client`; here it is only given a name, options and
+a face.
 """
 
 import os
