@@ -9,7 +9,7 @@ class RunningClock(StandingClock):
     """It cannot be moved."""
 
     @property
-    def now(self) -> float:  # type: ignore[override]
+    def now(self) -> float:
         return time.time()
 
     @now.setter

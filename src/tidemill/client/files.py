@@ -303,7 +303,7 @@ def describe(db: Database, rows: list[FileRow]) -> list[FileInfo]:
     heads = lineage.heads(db, sorted({r.run for r in rows if r.run}))
     return [
         FileInfo(
-            id=id_of(r), name=r.name, size=r.size, executable=bool(r.mode & 0o100),
+            id=str(id_of(r)), name=r.name, size=r.size, executable=bool(r.mode & 0o100),
             state=DatumState(r.state).name.lower(), temporary=bool(r.temporary),
             run=run_id(heads[r.run].block, r.run) if r.run in heads else "", attempt=r.fence if r.run else 0,
         )

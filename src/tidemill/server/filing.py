@@ -95,7 +95,7 @@ def shown(found: Version) -> dict[str, object]:
 
 def _file_write(turn: Turn, args: Arguments) -> object:
     mode = number(args, "mode", 0o644) & 0o777
-    return {"id": files.write(turn, digest(args), number(args, "size"), mode, text(args, "name"))}
+    return {"id": str(files.write(turn, digest(args), number(args, "size"), mode, text(args, "name")))}
 
 
 def _file_delete(turn: Turn, args: Arguments) -> object:
