@@ -15,7 +15,8 @@ import msgspec
 
 import tidemill
 from tidemill import cli
-from tidemill.client import details, failures, garbage, logs, planning, queries
+from tidemill.client import details, failures, files, garbage, logs, names, planning, queries
+from tidemill.client import messages as messages_
 from tidemill.model import errors, protocol, session, spec, states, values
 from tidemill.provenance import picture, why
 from tidemill.stores.state.open import FILE, open_database
@@ -71,6 +72,14 @@ def _described(name: str, thing: Any) -> str:
     return "\n\n".join([f"### tm.{name}", *made, doc, *_members(name, thing)])
 
 
+def beside() -> str:
+    """What a store keeps beside workflows and their results."""
+    found = []
+    for name, kind in (("store.files", files.Files), ("store.names", names.Names)):
+        found += [f"### {name}", markdown(kind.__doc__ or ""), *_members(name, kind)]
+    return "\n\n".join(found)
+
+
 def _code(lines: list[str]) -> str:
     return "\n".join(["```text", *lines, "```"])
 
@@ -113,6 +122,9 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "plan": planning.PlanReport,
     "failures": failures.FailureReport,
     "gc": garbage.Collected,
+    "messages": messages_.Message,
+    "names": names.NameList,
+    "files": files.FileInfo,
 }
 """Part of the page -> the record with which a question is answered."""
 
@@ -293,6 +305,7 @@ TABLES = {
     "told": "what was reported from outside, by idempotency key",
     "place": "what the store is called, and where its objects are",
     "file": "files that attempts wrote to the store beside their results",
+    "folder": "objects that may be directories, whose members nothing else names",
     "journal": "bytes that may be deleted as soon as nothing else names them",
     "used": "what attempts read from the store beside their inputs",
     "name": "named files, version by version",
@@ -332,7 +345,10 @@ def definitions() -> str:
 
 
 PAGES: dict[str, pages.Parts] = {
-    "reference/api.md": {name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
+    "reference/api.md": {
+        **{name: (lambda package=package: group(package)) for name, package in GROUPS.items()},  # type: ignore[misc]
+        "beside": beside,
+    },
     "reference/records.md": {name: (lambda kind=kind: record(kind)) for name, kind in ANSWERS.items()},  # type: ignore[misc]
     "reference/command-line.md": {"commands": command_line},
     "reference/errors.md": {"tree": error_tree, "classes": error_classes, "reasons": reasons},
