@@ -14,8 +14,9 @@ from tidemill.stores.objects.gc import GcReport, collect
 from tidemill.stores.objects.interface import SMALL, ObjectStore, Stored
 from tidemill.stores.objects.local import LocalStore
 from tidemill.stores.objects.remote import RemoteStore, open_memory, open_s3
+from tidemill.stores.objects.sealed import SealedStore, key_of
 from tidemill.stores.objects.transfer import Fetched, fetch_url, send_dir_url, send_url
-from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, shown
+from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, seal_of, shown
 
 __all__ = [
     "SMALL",
@@ -26,6 +27,7 @@ __all__ = [
     "LocalStore",
     "ObjectStore",
     "RemoteStore",
+    "SealedStore",
     "Stored",
     "address_of",
     "collect",
@@ -52,13 +54,21 @@ def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
     Args:
         url: `file:///directory` or a plain path; `s3://bucket/prefix` with options in the query (`endpoint`, `region`,
             `anonymous`, `virtual_host`, `timeout`, `retries`) or in the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`,
-            `AWS_ACCESS_KEY_ID`, …); `memory://name`, shared by all who open that name in this process.
+            `AWS_ACCESS_KEY_ID`, …); `memory://name`, shared by all who open that name in this process. Before any of
+            them, `seal:name:` has the objects sealed by the key of this name, see `sealed.key_of`.
 
     Raises:
-        ConfigError: if the address is not one of these, or is malformed.
-        MissingExtraError: if it needs obstore, which is not installed.
+        ConfigError: if the address is not one of these, or is malformed, or there is no such key.
+        MissingExtraError: if it needs obstore or cryptography, which is not installed.
     """
     url = address_of(url)
+    key, bare = seal_of(url)
+    if key:
+        return SealedStore(_open(bare), key, key_of(key))
+    return _open(url)
+
+
+def _open(url: str) -> LocalStore | RemoteStore:
     scheme = scheme_of(url)
     if scheme == "s3":
         return open_s3(url)
@@ -75,6 +85,10 @@ def address_of(url: str | os.PathLike[str]) -> str:
         ConfigError: if it is none, or is malformed.
     """
     url = os.fspath(url)
+    key, bare = seal_of(url)
+    if bare != url:
+        key_of(key)
+        return f"seal:{key}:{address_of(bare)}"
     scheme = scheme_of(url)
     if not scheme and url.partition(":")[0].lower() in _SCHEMES:
         raise ConfigError(f"{url!r} lacks the two slashes of an address", hint=_KNOWN)
@@ -96,6 +110,9 @@ def same_place(one: str, other: str) -> bool:
 
 
 def _identity(url: str) -> tuple[str, ...]:
+    key, bare = seal_of(url)
+    if key:
+        return "seal", key, *_identity(bare)
     if scheme_of(url) == "s3":
         place = bucket_place(url)
         return "s3", place.bucket, place.key, place.options.get("endpoint", "")
