@@ -203,6 +203,7 @@ def reasons() -> str:
 VARIABLES = {
     "TIDEMILL_LEASE_SECONDS": "where several engines serve a store (PostgreSQL): seconds after which an engine that is "
     "not heard of is given up, and another one takes over what it had; 60",
+    "TIDEMILL_SEAL_": "with the name of a key behind it, in capitals: the key of sealed objects, 64 hexadecimal digits",
     "TIDEMILL_STORE": "the store used where none is named: a directory, or `postgresql://…`; without it, `.tidemill`",
     "TIDEMILL_TRACE": "a file into which the engine writes how long every transaction and statement took, as JSON",
 }

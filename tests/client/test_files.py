@@ -15,7 +15,7 @@ from tidemill.client import garbage
 from tidemill.client.store import Store
 from tidemill.engine import complete, messages
 from tidemill.model.digest import digest
-from tidemill.model.errors import ChangedError, NotFoundError, UsageError
+from tidemill.model.errors import ChangedError, ConfigError, NotFoundError, UsageError
 from tidemill.model.fileid import FileId, Origin
 from tidemill.model.protocol import Claimed, Note, Written
 from tidemill.provenance.lineage import ancestors, descendants
@@ -283,3 +283,26 @@ def test_gc_keeps_what_files_and_names_stand_for(said: Said, store: Store) -> No
     assert {said.ids[0].digest, digest(b"new")} <= live & before
     assert not {said.ids[1].digest, said.ids[2].digest, digest(b"old")} & live
     assert digest(b"old") in before
+
+
+def test_a_store_whose_objects_are_sealed(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine and its workers find the key as this program does; without it, nobody reads anything."""
+    monkeypatch.setenv("TIDEMILL_SEAL_LAB", "5a" * 32)
+    secret = b"a secret of the laboratory " * 9000
+    with Store(url, objects=f"seal:lab:{tmp_path / 'sealed'}") as store:
+        one = store.files.write(secret, "secret")
+        store.names.put("secret", one)
+    with Store(url) as store:  # where they are is recorded
+        assert store.names.open("secret").read() == secret
+        assert store.files.read(one, tmp_path / "copy").read_bytes() == secret
+        assert store.gc(dry_run=True).live == 1
+    stored = [p.read_bytes() for p in (tmp_path / "sealed").rglob("*") if p.is_file()]
+    assert stored
+    assert not any(secret[:27] in content for content in stored)
+    monkeypatch.setenv("TIDEMILL_SEAL_LAB", "5b" * 32)
+    with Store(url) as store, pytest.raises(ConfigError, match="sealed by another key"):
+        store.names.open("secret")
+    monkeypatch.delenv("TIDEMILL_SEAL_LAB")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Store(url) as store, pytest.raises(ConfigError, match="there is no key 'lab'"):
+        store.names.open("secret")
