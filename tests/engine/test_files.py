@@ -217,7 +217,7 @@ def test_what_keeps_bytes(drive: Drive, what: str) -> None:
     free = what in {"nothing", "id"}
     assert condemned(d) == ({ONE} if free else set())
     assert journal(d) == ({ONE} if free else set())
-    d.control(files.gone, [ONE])
+    d.control(files.gone, [files.Condemned(ONE, d.clock.now)])
     assert journal(d) == set()
     assert not d.engine.journaled
 

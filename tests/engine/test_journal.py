@@ -126,7 +126,7 @@ def test_whatever_happens_nothing_that_is_named_is_deleted(url: str, tmp_path: P
         *[world.write] * 3, *[world.delete] * 3, world.name, world.folder, world.give_up, *[world.look] * 2,
         *[world.act] * 3, world.crash,
     ]  # fmt: skip
-    for _ in range(150):
+    for _ in range(100):
         world.random.choice(acts)()
         world.check()
     world.settle()
@@ -206,4 +206,23 @@ def test_a_store_that_is_killed_while_it_deletes(url: str, tmp_path: Path) -> No
     named = {v.digest for v in name_rows.history(world.d.engine.db, 1, "latest") if v.digest}
     assert gone - named
     assert objects.exists(gone - named) == set()
+    world.d.close()
+
+
+def test_what_is_given_up_again_while_it_is_being_deleted_is_looked_at_again(url: str, tmp_path: Path) -> None:
+    world = World(url, tmp_path, 1)
+
+    def given_up() -> None:
+        one = world.d.control(files.write, world.objects.put(b"again"), 5, 0o644, "x")
+        world.d.control(files.delete, one)
+
+    given_up()
+    world.look()
+    assert world.pending is not None
+    found = world.pending.condemned
+    given_up()
+    world.d.control(files.gone, found)  # of the first time
+    assert world.d.engine.journaled
+    world.settle()
+    assert not world.objects.exists([digest(b"again")])
     world.d.close()

@@ -176,7 +176,7 @@ class Condemned(NamedTuple):
     """Bytes that nothing names any more.
 
     Attributes:
-        since: when they were put into the journal, seconds since the epoch.
+        since: when they were put into the journal the last time, seconds since the epoch.
     """
 
     digest: bytes
@@ -203,21 +203,23 @@ def condemned(turn: Turn, after: bytes, limit: int) -> Sentence:
     if overview.unfinished(turn.db):
         return Sentence([], turn.now, after)  # what it names stands in no row yet
     rows = files.journaled(turn.db, after, limit)
-    named = [digest for digest, _ in rows if _needed(turn, digest)]
+    looked = [Condemned(digest, t) for digest, t in rows]
+    named = {one for one in looked if _needed(turn, one.digest)}
     if named:
-        files.drop(turn.db, named)
+        files.drop(turn.db, *zip(*named, strict=True))
     oldest = files.oldest_lease(turn.db)
-    kept = set(named)
     return Sentence(
-        [Condemned(digest, t) for digest, t in rows if digest not in kept],
+        [one for one in looked if one not in named],
         turn.now if oldest is None else min(turn.now, oldest),
         rows[-1][0] if len(rows) == limit else b"",
     )
 
 
-def gone(turn: Turn, digests: list[bytes]) -> None:
-    """These bytes have been deleted, or something in a directory names them: nothing is left to be done."""
-    files.drop(turn.db, digests)
+def gone(turn: Turn, found: list[Condemned]) -> None:
+    """These bytes have been deleted, or something in a directory names them: nothing is left to be done, unless they
+    have been given up anew meanwhile."""
+    if found:
+        files.drop(turn.db, *zip(*found, strict=True))
     turn.engine.journaled = files.any_journaled(turn.db)
 
 

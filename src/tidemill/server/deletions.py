@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from tidemill.engine import files as engine_files
 from tidemill.engine.engine import Engine
-from tidemill.engine.files import Sentence
+from tidemill.engine.files import Condemned, Sentence
 from tidemill.model.errors import IntegrityError, NotFoundError, TidemillError
 from tidemill.stores.objects import ObjectStore, open_objects, scheme_of
 from tidemill.stores.objects.dirs import is_manifest, members
@@ -49,7 +49,7 @@ class Deletions:
         self._engine = engine
         self._url = url
         self._margin = _margin(engine, url) if margin is None else margin
-        self._done: queue.SimpleQueue[tuple[list[bytes], bool]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[list[Condemned], bool]] = queue.SimpleQueue()
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         selector.register(self._woken, selectors.EVENT_READ, self.finish)
@@ -102,10 +102,10 @@ class Deletions:
         assert self._thread is not None
         self._thread.join()
         self._thread = None
-        digests, good = self._done.get()
+        found, good = self._done.get()
         if not good:
             self._next = time.monotonic() + TROUBLE_SECONDS
-        self._engine.transact(lambda turn: engine_files.gone(turn, digests))
+        self._engine.transact(lambda turn: engine_files.gone(turn, found))
 
     def last(self, patience: float) -> None:
         """Before the end: a slice, if it takes no longer than `patience` seconds."""
@@ -125,8 +125,8 @@ def _margin(engine: Engine, url: str) -> float:
 
 def execute(
     objects: ObjectStore, found: Sentence, folders: Iterable[bytes], margin: float, known: dict[bytes, bool]
-) -> list[bytes]:
-    """Delete objects; the digests that need not be looked at again.
+) -> list[Condemned]:
+    """Delete objects; those that need not be looked at again.
 
     Args:
         folders: objects that may be directories: what is in them stays.
@@ -147,7 +147,7 @@ def execute(
         left = [d for d in digests if d not in removed]
         there = objects.exists(left) if left else set()
         done |= removed | {d for d in left if d not in there or before == times[d] + margin}
-    return sorted(done)
+    return [one for one in found.condemned if one.digest in done]
 
 
 def _in_folders(

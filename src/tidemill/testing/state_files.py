@@ -73,13 +73,14 @@ class FilesSuite(StateSuite):
         files.use(db, [3, 3, 2], [1, 1, 1], [ONE, ONE, TWO], [0.5, 0.75, 0.25], ["a", "b", ""])
         assert files.used(db, [2, 3, 4]) == [(2, 1, TWO, 0.25, ""), (3, 1, ONE, 0.5, "a")]
 
-    def test_the_journal_keeps_when_it_was_told_first(self, db: Database) -> None:
+    def test_the_journal_keeps_when_it_was_told_last(self, db: Database) -> None:
         assert not files.any_journaled(db)
         files.journal(db, [TWO, ONE, TWO], 0.5)
         files.journal(db, [ONE, THREE], 9.5)
-        assert files.journaled(db, b"", 10) == [(ONE, 0.5), (TWO, 0.5), (THREE, 9.5)]
+        assert files.journaled(db, b"", 10) == [(ONE, 9.5), (TWO, 0.5), (THREE, 9.5)]
         assert files.journaled(db, ONE, 1) == [(TWO, 0.5)]
-        assert files.drop(db, [ONE, THREE, bytes(32)]) == 2
+        assert files.drop(db, [ONE, THREE, bytes(32)], [0.5, 9.5, 9.5]) == 1
+        assert files.drop(db, [ONE], [9.5]) == 1
         assert files.journaled(db, b"", 10) == [(TWO, 0.5)]
         assert files.any_journaled(db)
 

@@ -37,10 +37,10 @@ _USED = Statement(
     "select u.run, u.fence, u.digest, u.t, u.place from {ids} {join} used u on u.run = j.value "
     "order by u.run, u.fence, u.t, u.digest"
 )
-_JOURNAL = insert("journal", "digest:b t:r", ignore=True)
+_JOURNAL = insert("journal", "digest:b t:r").followed_by(" on conflict (digest) do update set t = excluded.t")
 _PENDING = Statement("select digest, t from journal where digest > ? order by digest limit ?")
 _ANY_PENDING = Statement("select exists (select 1 from journal)")
-_DROP = delete("journal", "digest = {digest}", "digest:b")
+_DROP = delete("journal", "digest = {digest} and t = {t}", "digest:b t:r")
 _NEEDED = Statement(
     "select 1 where exists (select 1 from file where digest = ? and state = 2) "
     "or exists (select 1 from literal where digest = ?) or exists (select 1 from datum where digest = ? "
@@ -141,7 +141,7 @@ def journal(db: Database, digests: list[bytes], t: float) -> None:
 
 
 def journaled(db: Database, after: bytes, limit: int) -> list[tuple[bytes, float]]:
-    """(digest, since when) of bytes in the journal with digests behind `after`, in order."""
+    """(digest, since when the last time) of bytes in the journal with digests behind `after`, in order."""
     return [(bytes(d), t) for d, t in db.rows(_PENDING, after, limit)]
 
 
@@ -150,9 +150,9 @@ def any_journaled(db: Database) -> bool:
     return bool(row and row[0])
 
 
-def drop(db: Database, digests: list[bytes]) -> int:
-    """Take digests off the journal; how many stood there."""
-    return db.many(_DROP, digests)
+def drop(db: Database, digests: Column, since: Column) -> int:
+    """Take digests off the journal that have not been put into it again since then; how many there were."""
+    return db.many(_DROP, digests, since)
 
 
 def needed(db: Database, digest: bytes) -> bool:
