@@ -15,17 +15,6 @@ MODULE_LINES, ROOT_LINES, FUNCTION_LINES, CLASS_METHODS = 500, 100, 60, 25
 HEAVY = {
     "cloudpickle", "cryptography", "cyclopts", "numpy", "obstore", "pandas", "psutil", "psycopg", "pyarrow", "rich"
 }  # fmt: skip
-    "cloudpickle",
-    "cryptography",
-    "cyclopts",
-    "numpy",
-    "obstore",
-    "pandas",
-    "psutil",
-    "psycopg",
-    "pyarrow",
-    "rich",
-}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
