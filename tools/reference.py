@@ -15,7 +15,21 @@ import msgspec
 
 import tidemill
 from tidemill import cli
-from tidemill.client import destroying, details, engines, failures, garbage, logs, planning, queries, startup, stats
+from tidemill.client import (
+    destroying,
+    details,
+    engines,
+    failures,
+    files,
+    garbage,
+    logs,
+    names,
+    planning,
+    queries,
+    startup,
+    stats,
+)  # fmt: skip
+from tidemill.client import messages as messages_
 from tidemill.graph import files as running_files
 from tidemill.model import errors, protocol, session, spec, states, values
 from tidemill.provenance import picture, why
@@ -101,6 +115,14 @@ def _described(name: str, thing: Any, own: str = "") -> str:
     return "\n\n".join([f"### tm.{name}", *made, doc, *_members(name, thing)])
 
 
+def beside() -> str:
+    """What a store keeps beside workflows and their results."""
+    found = []
+    for name, kind in (("store.files", files.Files), ("store.names", names.Names)):
+        found += [f"### {name}", markdown(kind.__doc__ or ""), *_members(name, kind)]
+    return "\n\n".join(found)
+
+
 def _code(lines: list[str]) -> str:
     return "\n".join(["```text", *lines, "```"])
 
@@ -149,6 +171,9 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "started": startup.Started,
     "clean": destroying.Cleaned,
     "destroy": destroying.Destroyed,
+    "messages": messages_.Message,
+    "names": names.NameList,
+    "files": files.FileInfo,
 }
 """Part of the page -> the record with which a question is answered."""
 
@@ -235,6 +260,7 @@ VARIABLES = {
     "TIDEMILL_LEASE_SECONDS": "where several engines serve a store (PostgreSQL): seconds after which an engine that is "
     "not heard of is given up, and another one takes over what it had; 60",
     "TIDEMILL_RUN": "set in the shell that `tidemill debug --shell` opens: the run whose directory it is",
+    "TIDEMILL_SEAL_": "with the name of a key behind it, in capitals: the key of sealed objects, 64 hexadecimal digits",
     "TIDEMILL_STORE": "the store used where none is named: a directory, or `postgresql://…`; without it, `.tidemill`",
     "TIDEMILL_TRACE": "a file into which the engine writes how long every transaction and statement took, as JSON",
 }
@@ -338,6 +364,7 @@ TABLES = {
     "place": "what the store is called, and where its objects are",
     "file": "files that attempts wrote to the store beside their results",
     "serves": "blocks at whose end a service ends",
+    "folder": "objects that may be directories, whose members nothing else names",
     "journal": "bytes that may be deleted as soon as nothing else names them",
     "used": "what attempts read from the store beside their inputs",
     "name": "named files, version by version",
@@ -382,6 +409,7 @@ PAGES: dict[str, pages.Parts] = {
         **{name: (lambda name=name: module(name)) for name in MODULES},  # type: ignore[misc]
         "urls": lambda: namespace("urls"),
         "files": task_files,
+        "beside": beside,
     },
     "reference/records.md": {name: (lambda kind=kind: record(kind)) for name, kind in ANSWERS.items()},  # type: ignore[misc]
     "reference/command-line.md": {"commands": command_line},

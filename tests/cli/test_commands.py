@@ -391,7 +391,7 @@ def test_output_is_stable(looked: Run) -> None:
         assert set(json.loads(looked(command, "--json").out)) == keys
     assert set(json.loads(looked("show", "1.4", "--json").out)) == {
         "id", "task", "state", "block", "workflow", "place", "arguments", "outputs", "attempts", "after", "reused_from",
-        "grew", "cause", "newer", "failure", "scratch", "options", "key",
+        "grew", "cause", "newer", "failure", "scratch", "options", "key", "files", "used",
     }  # fmt: skip
     assert set(json.loads(looked("why", "1.4", "--json").out)) == {
         "run", "task", "state", "verdict", "text", "like", "how", "components", "changes", "waits", "cause",

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tidemill.client.display import MANY_TASKS, Live, Plain
-from tidemill.model.session import Failed, Progress, TaskProgress
+from tidemill.model.session import Failed, Progress, Said, TaskProgress
 
 
 def task(number: int, total: int, done: int = 0, failed: int = 0, name: str = "") -> TaskProgress:
@@ -70,3 +70,10 @@ def test_plain_lines_say_what_ended_and_what_failed() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0] == "tidemill: failed: task1 (run 3.7): ValueError: no"
     assert lines[1].startswith("tidemill: campaign: 9 of 15 runs ended, 1 failed, ")
+
+
+def test_what_tasks_say_stands_above_the_counters() -> None:
+    stream = io.StringIO()
+    shown = Plain(stream, "flow")
+    shown.said(Said(1, 5, 2, 0.0, 30, "it is [hot]"))
+    assert stream.getvalue() == "tidemill: warning: it is [hot] (run 2.5)\n"

@@ -92,13 +92,13 @@ def test_settings_are_texts_by_name(url: str) -> None:
     if "://" not in url:
         Path(url).mkdir()
     db = open_database(url)
-    assert (settings.get(db, "a"), settings.all(db)) == ("", {})
+    assert (settings.get(db, "a"), settings.every(db)) == ("", {})
     with db.transaction():
         settings.put(db, "b", "2")
         settings.put(db, "a", "1")
         settings.put(db, "b", "three ü")
     other = open_database(url, read_only=True)
-    assert (settings.get(other, "b"), settings.all(other)) == ("three ü", {"a": "1", "b": "three ü"})
+    assert (settings.get(other, "b"), settings.every(other)) == ("three ü", {"a": "1", "b": "three ü"})
     other.close()
     db.close()
 

@@ -14,7 +14,7 @@ from tidemill.graph.plan import build
 from tidemill.model import delta, session
 from tidemill.model.digest import digest
 from tidemill.model.errors import ConflictError, NotFoundError, UsageError
-from tidemill.model.session import Failed, Progress
+from tidemill.model.session import Failed, Progress, Said
 from tidemill.model.states import BlockState, RunState
 from tidemill.server.addresses import place_of
 from tidemill.stores.objects import ObjectStore
@@ -52,6 +52,8 @@ class Watcher:
 
     def failed(self, message: Failed) -> None:
         self.failures.append(message)
+
+    def said(self, message: Said) -> None: ...
 
     def note(self, text: str) -> None: ...
 

@@ -1,8 +1,9 @@
 """The `tidemill` command. One function per sub-command, imported when it is called.
 
-`running` executes and plans, `asking` answers questions, `changing` changes what is stored, `moving` takes files in and
-out, `debugging` runs one step alone; `script` finds the workflow in a file, `output` prints. What a command does is
-done in `client`; here it is only given a name, options and a face.
+`running` executes and plans, `asking` answers questions, `telling` shows what tasks left beside their results,
+`changing` changes what is stored, `moving` takes files in and out, `debugging` runs one step alone; `script` finds the
+workflow in a file, `output` prints. What a command does is done in `client`; here it is only given a name, options and
+a face.
 """
 
 import os
@@ -35,6 +36,7 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
         ("list", "asking:list_", "Runs by state, task or block."),
         ("show", "asking:show", "Everything about a run, block or datum."),
         ("logs", "asking:logs", "What a run printed."),
+        ("messages", "telling:messages", "What tasks told their workflows."),
         ("why", "asking:why", "Why a run executed, was reused, or waits."),
         ("lineage", "asking:lineage", "What something came from, or what came from it."),
         ("stats", "operating:stats", "What tasks took: time, processors, memory, disk."),
@@ -44,6 +46,7 @@ _COMMANDS: dict[str, list[tuple[str, str, str]]] = {
         ("send", "moving:send", "Write a result that is a file to somewhere else."),
         ("ls", "moving:list_", "What is at an address."),
         ("url", "moving:url", "An address at which a result can be read."),
+        ("names", "telling:names", "Named files that tasks and programs share."),
     ],
     "Change": [
         ("cancel", "changing:cancel", "End what has not ended."),

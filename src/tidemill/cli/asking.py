@@ -125,8 +125,9 @@ def logs(
         output.emit(record, as_json=True)
         return
     for one in record:
-        if len(record) > 1:
-            output.emit(f"── attempt {one.attempt}{' (running)' if one.live else ''}", as_json=False)
+        if len(record) > 1 or one.stream:
+            sent = f", stream {one.stream}" if one.stream else ""
+            output.emit(f"── attempt {one.attempt}{sent}{' (running)' if one.live else ''}", as_json=False)
         output.emit(one.text, as_json=False)
     if not record:
         sys.stderr.write(f"run {run} has printed nothing\n")

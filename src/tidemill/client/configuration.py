@@ -47,7 +47,7 @@ KNOWN = {
 
 def configuration(store: Store) -> dict[str, str]:
     """The settings of a store by name, "" where none is set."""
-    found = settings.all(store.db)
+    found = settings.every(store.db)
     return {name: found.get(name, "") for name in KNOWN}
 
 

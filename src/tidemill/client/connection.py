@@ -207,7 +207,7 @@ class Connection:
                 hint="wait until the running engine has ended",
             ) from error
 
-    def ask(self, name: str, **args: object) -> object:
+    def ask(self, name: str, /, **args: object) -> object:
         """A control command and its result.
 
         Raises:

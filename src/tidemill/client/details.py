@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from tidemill.client import queries, views
+from tidemill.client import files, queries, views
 from tidemill.client.queries import BlockStatus
 from tidemill.engine import flags, gathers_read
 from tidemill.model.delta import RunFlag
@@ -102,6 +102,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         place: where the task is defined.
         arguments, outputs, attempts: see there.
         after: what it waits for without using it.
+        files, used: files that it wrote beside its results, and read beside its inputs.
         reused_from: the run whose result it has, "" if it executed itself.
         grew: the block of the runs that it called, 0 if it called none.
         cause: the run because of which it has no result, "" if there is none or it is its own.
@@ -130,6 +131,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     scratch: str
     options: list[str]
     key: str
+    files: list[str] = []
+    used: list[str] = []
 
     def _pairs(self) -> Iterable[tuple[str, object]]:
         yield "run", f"{self.task} {self.id}"
@@ -146,6 +149,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             yield f"input {a.port}", a.value + (f"  ← {', '.join(a.sources)}" if a.sources else "")
         for o in self.outputs:
             yield f"output {o.port}", o.value if o.state == "complete" else o.state
+        yield from [("wrote", f) for f in self.files] + [("read", f) for f in self.used]
 
     def _attempt_table(self) -> views.Table:
         heads = ["try", "state", "reason", "worker", "started", "took", "cpu", "memory", "disk", "error"]
@@ -311,6 +315,8 @@ def show_run(db: Database, what: Id) -> RunInfo:
         scratch=failure.scratch if failure is not None else "",
         options=_options(db, row, meaning.spec),
         key=show_digest(bytes(row.key)),
+        files=files.written(db, row.id),
+        used=files.used(db, row.id),
     )
 
 

@@ -1,12 +1,13 @@
 """Showing progress: a live table in a terminal or a notebook, plain lines elsewhere."""
 
+import logging
 import os
 import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from tidemill.model.ids import run_id
-from tidemill.model.session import Failed, Progress, TaskProgress
+from tidemill.model.session import Failed, Progress, Said, TaskProgress
 
 if TYPE_CHECKING:
     from rich.progress_bar import ProgressBar
@@ -26,6 +27,8 @@ class Quiet:
     def progress(self, message: Progress) -> None: ...
 
     def failed(self, message: Failed) -> None: ...
+
+    def said(self, message: Said) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -74,6 +77,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
 
 
+def spoken(message: Said) -> str:
+    """What a task said, in a line."""
+    return f"{logging.getLevelName(message.level).lower()}: {message.text} (run {run_id(message.home, message.run)})"
+
+
 def ended(row: TaskProgress) -> int:
     """Runs of a task that have ended, however. Those reused are among those done."""
     return row.done + row.failed + row.skipped + row.cancelled
@@ -105,6 +113,9 @@ class Plain:
             )
         elif self._failures == SHOWN_FAILURES + 1:
             self.note("more runs failed; the report at the end counts them")
+
+    def said(self, message: Said) -> None:
+        self.note(spoken(message))
 
     def note(self, text: str) -> None:
         print(f"tidemill: {text}", file=self._stream, flush=True)
@@ -158,6 +169,9 @@ class Live:
         line.append(f"{message.task} ", style="bold")
         line.append(f"run {run_id(message.home, message.run)}: {message.kind}: {message.message}")
         self._console.print(line)
+
+    def said(self, message: Said) -> None:
+        self.note(spoken(message))
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False)

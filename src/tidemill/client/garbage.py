@@ -17,17 +17,14 @@ from tidemill.model.digest import Digest, parse
 from tidemill.model.errors import ConfigError, NotFoundError, UsageError
 from tidemill.model.preview import size_text
 from tidemill.stores.objects import USERS, ObjectStore, collect, local_path, scheme_of, shown
-from tidemill.stores.objects.dirs import KIND
-from tidemill.stores.state import blocks, data, overview
+from tidemill.stores.objects.dirs import is_manifest
+from tidemill.stores.state import blocks, data, files, names, overview
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import FILE
 from tidemill.workers.staging import remove
 
 GRACE = 24 * 3600.0
 """Seconds for which what nothing points to is kept: what is being written must get its row in that time."""
-
-_MANIFEST = b"\x93" + msgspec.msgpack.encode(KIND)
-"""How every manifest of a directory begins."""
 
 _WHOLE_LOG = re.compile(rb"the whole log is (blake3:[0-9a-f]{64})")
 _LONG_LOG = 32_000
@@ -166,8 +163,10 @@ def collect_garbage(
 
 
 def live_digests(db: Database) -> set[Digest]:
-    """Everything that a result, an argument or a log points to."""
-    live = data.live_objects(db)
+    """Everything that a result, an argument, a file that tasks wrote, a name or a log points to."""
+    live = data.live_objects(db) | names.live(db)
+    if files.known(db):
+        live |= files.live(db)
     for body in overview.long_logs(db, _LONG_LOG):
         live.update(parse(found.decode()) for found in _WHOLE_LOG.findall(body))
     for block in overview.unfinished(db):
@@ -182,7 +181,7 @@ def live_digests(db: Database) -> set[Digest]:
 def _is_manifest(objects: ObjectStore, digest: Digest) -> bool:
     """Whether an object is the manifest of a directory. A file that begins like one only keeps more alive."""
     try:
-        return objects.read_range(digest, 0, len(_MANIFEST)) == _MANIFEST
+        return is_manifest(objects, digest)
     except NotFoundError:
         return False
 
@@ -238,8 +237,8 @@ def _size(path: Path) -> int:
 
 
 def _stats(path: Path) -> Iterator[os.stat_result]:
-    for root, _, files in os.walk(path):
-        for name in files:
+    for root, _, found in os.walk(path):
+        for name in found:
             try:
                 yield os.lstat(os.path.join(root, name))
             except OSError:

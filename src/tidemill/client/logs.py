@@ -10,7 +10,7 @@ from tidemill.model.ids import Id, run_id
 from tidemill.model.states import RunState
 from tidemill.provenance.find import find_run
 from tidemill.server.addresses import Place
-from tidemill.stores.state import attempts, leases, overview, runs
+from tidemill.stores.state import attempts, blocks, leases, messages, overview, runs
 from tidemill.stores.state.database import Database
 from tidemill.workers import staging
 
@@ -26,16 +26,18 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
         attempt: its number.
         text: standard output and error.
         live: the attempt has not ended.
+        stream: "" for what it printed, else the name of the stream that it sent.
     """
 
     run: str
     attempt: int
     text: str
     live: bool
+    stream: str = ""
 
 
 def logs(db: Database, place: Place, what: Id, attempt: int = 0) -> list[Log]:
-    """What a run printed, attempt by attempt; those that printed nothing are left out.
+    """What a run printed, attempt by attempt, and the streams that it sent; those that printed nothing are left out.
 
     Args:
         db: the store.
@@ -58,6 +60,12 @@ def logs(db: Database, place: Place, what: Id, attempt: int = 0) -> list[Log]:
         path = live_file(place, held.worker)
         text = _read(path, 0).decode(errors="replace") if path is not None else ""
         found.append(Log(run=name, attempt=held.fence, text=text, live=True))
+    root = blocks.find(db, row.block).root
+    found += [
+        Log(run=name, attempt=n, text=text, live=False, stream=stream)
+        for n, stream, text in messages.streams(db, root, row.id)
+        if attempt in {0, n}
+    ]
     return found
 
 
@@ -125,7 +133,4 @@ def tail(found: list[Log], lines: int) -> list[Log]:
     """The last lines of each log."""
     if lines <= 0:
         return found
-    return [
-        Log(run=one.run, attempt=one.attempt, text="\n".join(one.text.splitlines()[-lines:]), live=one.live)
-        for one in found
-    ]
+    return [msgspec.structs.replace(one, text="\n".join(one.text.splitlines()[-lines:])) for one in found]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.client import following
 from tidemill.client.connection import connect
-from tidemill.client.files import Files
+from tidemill.client.elsewhere import Elsewhere
+from tidemill.client.keeping import Keeping
 from tidemill.client.later import Later
 from tidemill.client.naming import DEFAULT, store_option
 from tidemill.client.results import Reader
@@ -38,7 +39,7 @@ else:
     lineage, why = Later("tidemill.provenance.lineage"), Later("tidemill.provenance.why")
 
 
-class Store(Files, AbstractContextManager["Store"]):
+class Store(Keeping, Elsewhere, AbstractContextManager["Store"]):
     """A store: its state, its objects, and the way to have work done in it.
 
     Opening one starts nothing and writes nothing.

@@ -29,6 +29,9 @@ class Watcher(Protocol):
     def failed(self, message: session.Failed) -> None:
         """A run ended with an error."""
 
+    def said(self, message: session.Said) -> None:
+        """A task said something that should be seen."""
+
     def note(self, text: str) -> None:
         """Something worth a line."""
 
@@ -158,6 +161,8 @@ class Submission:
             self._watcher.progress(message)
         elif isinstance(message, session.Failed):
             self._watcher.failed(message)
+        elif isinstance(message, session.Said):
+            self._watcher.said(message)
         elif isinstance(message, session.Closed) and message.block == self.block:
             self.state = BlockState(message.state)
         elif isinstance(message, session.Gone):

@@ -1,6 +1,6 @@
 """Blocks: counting what is open, closing at zero, climbing to the parent."""
 
-from tidemill.engine import expire, serve
+from tidemill.engine import expire, files, serve
 from tidemill.engine.turn import CANCELLED, DONE, FAILED, OPEN, REUSED, SKIPPED, TOTAL, Closed, Dead, Turn
 from tidemill.model.digest import digest
 from tidemill.model.events import Kind
@@ -57,6 +57,8 @@ def _close(turn: Turn, row: Counted) -> None:
         expire.block_closed(turn, row.id, state)
     if row.flags & blocks.SERVED:
         serve.block_closed(turn, row.id)
+    if turn.engine.temporary:
+        files.block_closed(turn, row.id, state)
     if row.parent is not None:
         climb(turn, row.id, row.parent)
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import msgspec
 
-from tidemill.engine import flags, grow, retry, serve
+from tidemill.engine import files, flags, grow, retry, serve
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import DONE, Turn
 from tidemill.model.delta import RunFlag
@@ -48,6 +48,9 @@ def complete(turn: Turn, worker: int, outcomes: list[Outcome]) -> list[Answer]:
 def _take(turn: Turn, worker: int, taken: list[Taken]) -> None:
     good = [t for t in taken if t[0].state == AttemptState.COMPLETE]
     _record(turn, worker, taken)
+    handled = [t for t in taken if t[0].files or t[0].deleted or t[0].used]
+    if handled:
+        files.record(turn, handled)
     if good:
         _succeed(turn, worker, good)
     bad = [t for t in taken if t[0].state != AttemptState.COMPLETE]
@@ -170,6 +173,7 @@ def _write_outputs(turn: Turn, good: list[Taken]) -> None:
     named = [(datum, d) for datum, out in zip(found, outs, strict=True) if out.objects for d in out.objects]
     if named:
         data.name_objects(turn.db, *zip(*named, strict=True))
+        files.note_folders(turn, [out for out in outs if out.objects])
     turn.done += found
     if turn.engine.follows or turn.engine.lifetimes or turn.engine.index.leading:
         turn.ended += [o.run for o, _ in good]

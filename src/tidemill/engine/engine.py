@@ -20,7 +20,7 @@ from tidemill.model import events as model_events
 from tidemill.model.delta import ClassSpec
 from tidemill.model.errors import NotFoundError
 from tidemill.model.spec import TaskSpec, decode_spec, encode_spec
-from tidemill.stores.state import blocks, classes, data, events, gathers, memo, meta, queues, schema, tasks
+from tidemill.stores.state import blocks, classes, data, events, files, gathers, memo, meta, queues, schema, tasks
 from tidemill.stores.state.classes import Class, Hub
 from tidemill.stores.state.database import ContentionError, Database
 
@@ -61,6 +61,7 @@ class Engine:
         conflicts: transactions that met another engine's and were tried again.
         memory: bytes of this machine, beyond which no request is raised; 0 if that is unknown.
         peaks: task -> until when an answer of `auto` holds, and that answer.
+        temporary, journaled: whether there are temporary files, and bytes that may have to be deleted.
         stale_hubs: hubs that were suspended and came back: their ready runs are looked up again when claimed.
     """
 
@@ -97,6 +98,7 @@ class Engine:
         self.sweeps: dict[int, int] = {}
         self.forwards = self.follows = self.lifetimes = 0
         self.doomed = self.unexpanded = self.unfolded = False
+        self.temporary = self.journaled = False
         self.next_timer = math.inf
 
     def reload(self) -> None:
@@ -111,6 +113,7 @@ class Engine:
             self.forwards = data.any_forward(db)
             self.follows = memo.any_follow(db)
             self.lifetimes = data.any_lifetime(db)
+            self.temporary, self.journaled = files.any_temporary(db), files.any_journaled(db)
             self._learn_timer(queues.next_timer(db))
             self.adopt()
             self.ids.forget()
@@ -201,6 +204,7 @@ class Engine:
         self.follows = MANY  # another engine may let one of its runs follow one of ours at any time
         self.doomed |= pulse.doomed
         self.unfolded |= pulse.unfolded
+        self.temporary = pulse.temporary
         self._learn_timer(pulse.timer)
 
     def finish(self, turn: Turn) -> None:

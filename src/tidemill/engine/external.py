@@ -4,7 +4,7 @@ The token of an external run is a lease held by nobody; what happens to it is to
 key.
 """
 
-from tidemill.engine import close, complete, keys
+from tidemill.engine import close, complete, files, keys
 from tidemill.engine.complete import Answer
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import Dead, Ready, Turn
@@ -78,6 +78,7 @@ def complete_datum(turn: Turn, datum: int, out: Out, key: str) -> Answer:
         return _answer(turn, datum, key, accepted=False)
     if out.objects:
         data.name_objects(turn.db, [datum] * len(out.objects), out.objects)
+        files.note_folders(turn, [out])
     turn.done.append(datum)
     return _answer(turn, datum, key, accepted=True)
 

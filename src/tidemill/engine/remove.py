@@ -1,6 +1,6 @@
 """Taking results back: invalid ones are never reused again, deleted ones lose their values. The record stays."""
 
-from tidemill.engine import reopen, reuse
+from tidemill.engine import files, reopen, reuse
 from tidemill.engine.turn import Turn
 from tidemill.model.errors import ConflictError
 from tidemill.model.events import Kind
@@ -34,6 +34,7 @@ def delete_runs(turn: Turn, ids: list[int]) -> list[int]:
     _refuse_needed(turn, made)
     found = sorted(runs.remove(turn.db, [r.id for r in rows]))
     _remove_data(turn, made)
+    files.runs_deleted(turn, found)
     turn.event(Kind.DELETED, found)
     return found
 
@@ -62,6 +63,7 @@ def delete_block(turn: Turn, block: int) -> int:
     _refuse_needed(turn, made)
     gone = sorted(runs.remove(turn.db, ids))
     _remove_data(turn, made)
+    files.runs_deleted(turn, gone)
     turn.event(Kind.DELETED, gone)
     return len(gone)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from tidemill.engine import auto, flags, gathers, newest, reuse, stand
+from tidemill.engine import auto, files, flags, gathers, newest, reuse, stand
 from tidemill.engine.keyindex import Source
 from tidemill.engine.turn import OPEN, TOTAL, Ready, Turn
 from tidemill.model import delta
@@ -176,6 +176,7 @@ def expand(turn: Turn, place: Layout, body: Chunk) -> None:
         _add_gathers(turn, place, body)
     if body.objects:
         data.name_literals(turn.db, place.block, body.objects)
+        files.note_literal_folders(turn, body.args, body.objects)
 
 
 def _column(value: int | list[int], n: int) -> list[int]:

@@ -170,7 +170,9 @@ class Writer:
         self.named: list[bytes] = []
 
     def _put(self, leaf: object) -> Ref:
-        ref = id_ref(leaf) if isinstance(leaf, FileId) else self.keeper.file(leaf)
+        if isinstance(leaf, FileId):
+            return id_ref(leaf)  # as long as the file is there, it keeps its bytes itself
+        ref = self.keeper.file(leaf)
         self.named.append(ref.digest)
         return ref
 

@@ -10,7 +10,7 @@ class Struct(msgspec.Struct, array_like=True, gc=False):
     """Base of all messages."""
 
 
-VERSION = 2
+VERSION = 3
 
 
 # ------------------------------------------------------------------------------------------------ client -> server
@@ -179,6 +179,17 @@ class Closed(Struct, tag=46):
     state: int
 
 
+class Said(Struct, tag=50):
+    """A task of a watched block said something that should be seen at once; `home` is the block its run stands in."""
+
+    block: int
+    run: int
+    home: int
+    t: float
+    level: int
+    text: str
+
+
 class Reply(Struct, tag=47):
     """The answer to a command, or (number 0) what went wrong with the session. `code` is that of an error, or ""."""
 
@@ -197,7 +208,7 @@ class Gone(Struct, tag=48):
 
 
 ToServer = Attach | Begin | Part | Seal | Watch | Command | Detach | Halt
-ToClient = Welcome | Busy | Begun | Progress | Stored | Failed | Closed | Reply | Gone
+ToClient = Welcome | Busy | Begun | Progress | Stored | Failed | Said | Closed | Reply | Gone
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_server = msgspec.msgpack.Decoder(ToServer).decode

@@ -97,6 +97,7 @@ def _links(walk: Walk, chosen: Sequence[int], start: Sequence[int]) -> list[Edge
         *_input_edges(walk, [n for n in ids if n not in reused]),
         *_member_edges(walk, [-n for n in chosen if n < 0]),
         *(Edge(source=g, target=r, kind="grown") for r, g in lineage.growers(walk.db, ids).items()),
+        *(Edge(source=w, target=r, kind="used") for r, w in lineage.uses(walk.db, ids)),
         *(Edge(source=s, target=r, kind="reused") for r, s in reused.items()),
     ]
     return [e for e in edges if e.source in shown and e.target in shown]

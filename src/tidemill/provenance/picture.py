@@ -12,8 +12,17 @@ LINES = 60
 Group = tuple[str, tuple[int, ...]]
 """How it is used (a port, "after", …), and the keys of its nodes."""
 
-_WORDS = {"order": "after", "grown": "grown by", "reused": "reused from", "promised": "", "member": ""}
-_DOWN_WORDS = {"order": "before", "grown": "grew", "reused": "reused by", "promised": "", "member": ""}
+_WORDS = {
+    "order": "after",
+    "grown": "grown by",
+    "reused": "reused from",
+    "promised": "",
+    "member": "",
+    "used": "file of",
+}
+_DOWN_WORDS = {
+    "order": "before", "grown": "grew", "reused": "reused by", "promised": "", "member": "", "used": "file for"
+}  # fmt: skip
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,7 +51,8 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         source, target: keys of nodes.
         kind: "data"; "order" (waited for, not used); "member" (of a list); "grown" (the source called the target);
-            "reused" (the target took over the source's result); "promised" (the target will be the source's value).
+            "reused" (the target took over the source's result); "used" (the target read a file that the source wrote
+            beside its results); "promised" (the target will be the source's value).
         port: the target's input.
         datum: what went this way.
     """

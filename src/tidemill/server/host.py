@@ -14,13 +14,15 @@ from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import protocol, session
 from tidemill.model.errors import EngineLostError, TidemillError
-from tidemill.model.protocol import Answer, Done, Hello, Outcome, Read, Work
+from tidemill.model.protocol import Answer, Ask, Done, Hello, Note, Outcome, Read, Work
 from tidemill.model.states import BlockState
-from tidemill.server import addresses, commands, halting, takeover
+from tidemill.server import addresses, commands, halting, inquiries, takeover
 from tidemill.server.addresses import Place
 from tidemill.server.crew import Crew
+from tidemill.server.deletions import Deletions
 from tidemill.server.desk import Desk
 from tidemill.server.equipping import equip
+from tidemill.server.inquiries import Inquiries
 from tidemill.server.rounds import Round
 from tidemill.server.sessions import Session
 from tidemill.server.slots import LARGEST, SUBMITTING, Slot, Slots
@@ -66,8 +68,10 @@ class Host:
         self._lease = lease
         self._selector = selectors.DefaultSelector()
         self.desk = Desk(engine, self.crew, slots, self._selector)
+        self._deletions = Deletions(engine, objects, self._selector)
         self._inbox: list[tuple[Slot, list[Outcome]]] = []
         self._reads: list[tuple[Slot, Read]] = []
+        self._inquiries = Inquiries()
         self._dead: list[Slot] = []
         self._claims = False
         self._next_beat = self._next_progress = self._next_limits = 0.0
@@ -119,7 +123,9 @@ class Host:
 
     def _patience(self) -> float:
         """Seconds the loop may sleep."""
-        if self._inbox or self._dead or self.desk.requests or self._reads or self._claims or self.engine.busy:
+        if self._inbox or self._dead or self.desk.requests or self._reads or self._inquiries or self._claims:
+            return 0.0
+        if self.engine.busy:
             return 0.0
         now = time.monotonic()
         until = [self._next_beat - now, self.engine.next_timer - self.engine.clock.monotonic(), 1.0]
@@ -153,7 +159,9 @@ class Host:
             elif isinstance(message, Hello):
                 self.crew.came_up(slot)
                 self._claims = True
-            else:
+            elif isinstance(message, (Note, Ask)):
+                self._inquiries.take(slot, message)
+            elif isinstance(message, Read):
                 self._reads.append((slot, message))
         self.desk.watch_writes(slot.worker.channel, slot)
 
@@ -161,8 +169,8 @@ class Host:
 
     def _has_work(self) -> bool:
         return bool(
-            self._inbox or self._dead or self._claims or self.desk.requests or self._reads or self.engine.busy
-            or self._hungry()
+            self._inbox or self._dead or self._claims or self.desk.requests or self._reads or self._inquiries
+            or self.engine.busy or self._hungry()
         )  # fmt: skip
 
     def _hungry(self) -> bool:
@@ -177,9 +185,13 @@ class Host:
             return
         dead, self._dead = self._dead, []
         found = Round(
-            self._take_outcomes(), [self.crew.ended(slot) for slot in dead], self._reads, self.desk.take_requests()
+            self._take_outcomes(),
+            [self.crew.ended(slot) for slot in dead],
+            self._reads,
+            self.desk.take_requests(),
+            self._inquiries,
         )
-        self._reads, self._claims = [], False
+        self._reads, self._inquiries, self._claims = [], Inquiries(), False
         for slot, outcomes in found.outcomes:
             self.slots.learn(slot, outcomes)
             self.crew.sampler.complement(slot, outcomes)
@@ -237,6 +249,10 @@ class Host:
             raise self._given_up()
         if self._hungry():
             self.engine.refresh_ready()
+        if found.inquiries:
+            dealt = inquiries.deal(turn, found.inquiries)
+            found.answers += dealt.told
+            found.said = inquiries.loud(turn, dealt.said)
         for slot, outcomes in found.outcomes:
             complete.complete(turn, slot.id, outcomes)
         for death in found.deaths:
@@ -309,6 +325,10 @@ class Host:
             for client in self.desk.sessions:
                 if root in client.blocks:
                     client.tell(session.Failed(root, run, name, failure.kind, failure.message, block))
+        for said in found.said:
+            for client in self.desk.sessions:
+                if said.block in client.blocks:
+                    client.tell(said)
         for closed in turn.closed:
             self.desk.closed(closed.block, int(closed.state))
         for client in self.desk.sessions:
@@ -331,6 +351,7 @@ class Host:
             often = BEAT_SECONDS if self.engine.alone else SHARED_BEAT_SECONDS
             self._next_beat = now + min(often, self._lease / 4)
             self._beat()
+        self._deletions.look(min((s.since for s in self.desk.sessions), default=time.time()))
         self.desk.let_go()
 
     def _beat(self) -> None:
@@ -371,6 +392,7 @@ class Host:
     def _leave(self) -> None:
         """The end: workers end, leases are released, the registration ends."""
         self.crew.leave(GRACE_SECONDS)
+        self._deletions.last(GRACE_SECONDS)
         self.engine.transact(self._sign_off)
 
     def _sign_off(self, turn: Turn) -> None:

@@ -6,6 +6,7 @@ from typing import cast
 from tidemill.engine import control, hold, remove, rerun, revive, shares
 from tidemill.engine.turn import Turn
 from tidemill.model.errors import UsageError
+from tidemill.server import filing
 from tidemill.stores.state import settings
 
 Arguments = Mapping[str, object]
@@ -98,6 +99,7 @@ def _ints(args: Arguments, name: str) -> list[int]:
 
 
 _ORDERS: dict[str, Callable[[Turn, Arguments], object]] = {
+    **filing.ORDERS,
     "cancel": _cancel,
     "configure": _configure,
     "delete": _delete,

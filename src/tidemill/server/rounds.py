@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from tidemill.model import session
-from tidemill.model.protocol import Answer, Claimed, Outcome, Read
+from tidemill.model.protocol import Answer, Claimed, Outcome, Read, Told
 from tidemill.server.crew import Death
+from tidemill.server.inquiries import Inquiries
 from tidemill.server.sessions import Followed, Session
 from tidemill.server.slots import Slot
 
@@ -14,9 +15,10 @@ class Round:
     """Messages that have come in, and what comes of them.
 
     Attributes:
-        outcomes, deaths, reads: from workers.
+        outcomes, deaths, reads, inquiries: from workers.
         requests: from clients.
         grants, answers: for workers.
+        said: what running tasks said that is shown at once.
         after: replies to clients.
         begun, joined: root blocks that clients follow from now on, new ones and older ones.
         paths: entries of `sys.path` that workers must learn.
@@ -30,8 +32,10 @@ class Round:
     deaths: list[Death]
     reads: list[tuple[Slot, Read]]
     requests: list[tuple[Session, session.ToServer]]
+    inquiries: Inquiries = field(default_factory=Inquiries)
     grants: list[tuple[Slot, list[Claimed]]] = field(default_factory=list)
-    answers: list[tuple[Slot, Answer]] = field(default_factory=list)
+    answers: list[tuple[Slot, Answer | Told]] = field(default_factory=list)
+    said: list[session.Said] = field(default_factory=list)
     after: list[tuple[Session, session.ToClient]] = field(default_factory=list)
     begun: list[int] = field(default_factory=list)
     joined: list[int] = field(default_factory=list)
@@ -45,7 +49,7 @@ class Round:
         """Start over: an earlier try did not become durable."""
         for slot, claimed in self.grants:
             slot.over([c.run for c in claimed])
-        self.grants, self.answers, self.after = [], [], [*self.refused]
+        self.grants, self.answers, self.said, self.after = [], [], [], [*self.refused]
         self.begun, self.joined, self.paths, self.leaving, self.followers = [], [], [], [], []
         self.halting = []
 

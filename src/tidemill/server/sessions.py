@@ -1,5 +1,6 @@
 """Clients: a user's program or a command, attached over a socket."""
 
+import time
 from dataclasses import dataclass
 
 from tidemill.model import session
@@ -18,6 +19,7 @@ class Session:
     """One client.
 
     Attributes:
+        since: when it came, seconds since the epoch.
         begun: the root blocks that it submits.
         blocks: the root blocks it follows until they end.
         workers: how many local workers it wants.
@@ -30,6 +32,7 @@ class Session:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self.since = time.time()
         self.begun: set[int] = set()
         self.blocks: dict[int, Followed] = {}
         self.workers = 0

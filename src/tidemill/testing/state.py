@@ -14,6 +14,7 @@ away, the fixture does after a `yield`. A database to which several engines writ
 
 from tidemill.testing.state_base import MakeStore, Opener
 from tidemill.testing.state_changes import ChangesSuite
+from tidemill.testing.state_files import FilesSuite, MessagesSuite, NamesSuite, SettingsSuite
 from tidemill.testing.state_graph import BlocksSuite, DataSuite
 from tidemill.testing.state_nouns import ClassesSuite, LeasesSuite, MemoSuite, QueuesSuite, RecordsSuite
 from tidemill.testing.state_place import PlaceSuite
@@ -50,6 +51,10 @@ class StateStoreSuite(
     RecordsSuite,
     DataSuite,
     BlocksSuite,
+    FilesSuite,
+    NamesSuite,
+    MessagesSuite,
+    SettingsSuite,
     EnginesSuite,
     RandomSuite,
 ):

@@ -223,7 +223,7 @@ class QueuesSuite(StateSuite):
 
     def test_the_pulse_tells_what_is_to_be_done(self, db: Database) -> None:
         quiet = meta.pulse(db)
-        assert quiet[1:] == (0, False, False, False, False, None)
+        assert quiet[1:] == (0, False, False, False, False, False, None)
         queues.wake_at(db, [2.5, 1.5], [1, 1], [1, 2])
         queues.doom(db, [1], [5], [1])
         meta.bump(db, "shares")

@@ -17,8 +17,9 @@ from tidemill.stores.objects.local import LocalStore
 from tidemill.stores.objects.notes import BucketNotes, FileNotes
 from tidemill.stores.objects.references import REFERENCES, References, ReferringStore
 from tidemill.stores.objects.remote import RemoteStore, open_memory, open_s3
+from tidemill.stores.objects.sealed import SealedStore, key_of
 from tidemill.stores.objects.transfer import Fetched, fetch_url, send_dir_url, send_url
-from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, shown
+from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, seal_of, shown
 
 __all__ = [
     "SMALL",
@@ -30,6 +31,7 @@ __all__ = [
     "ObjectStore",
     "ReferringStore",
     "RemoteStore",
+    "SealedStore",
     "Stored",
     "address_of",
     "collect",
@@ -56,19 +58,28 @@ def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
     Args:
         url: `file:///directory` or a plain path; `s3://bucket/prefix` with options in the query (`endpoint`, `region`,
             `anonymous`, `virtual_host`, `timeout`, `retries`) or in the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`,
-            `AWS_ACCESS_KEY_ID`, …); `memory://name`, shared by all who open that name in this process.
+            `AWS_ACCESS_KEY_ID`, …); `memory://name`, shared by all who open that name in this process. Before any of
+            them, `seal:name:` has the objects sealed by the key of this name, see `sealed.key_of`.
 
     Raises:
-        ConfigError: if the address is not one of these, or is malformed.
-        MissingExtraError: if it needs obstore, which is not installed.
+        ConfigError: if the address is not one of these, or is malformed, or there is no such key.
+        MissingExtraError: if it needs obstore or cryptography, which is not installed.
     """
     url = address_of(url)
+    key, bare = seal_of(url)
+    if key:
+        return SealedStore(_open(bare), key, key_of(key))
+    inner = _open(url)
+    if isinstance(inner, LocalStore):
+        return ReferringStore(inner, References(FileNotes(os.path.join(inner.root, REFERENCES))))
+    return ReferringStore(inner, References(BucketNotes(inner.backend, REFERENCES, shown(url))))
+
+
+def _open(url: str) -> LocalStore | RemoteStore:
     scheme = scheme_of(url)
-    if scheme not in ("s3", "memory"):
-        local = LocalStore(url)
-        return ReferringStore(local, References(FileNotes(os.path.join(local.root, REFERENCES))))
-    remote = open_s3(url) if scheme == "s3" else open_memory(url)
-    return ReferringStore(remote, References(BucketNotes(remote.backend, REFERENCES, shown(url))))
+    if scheme == "s3":
+        return open_s3(url)
+    return open_memory(url) if scheme == "memory" else LocalStore(url)
 
 
 def address_of(url: str | os.PathLike[str]) -> str:
@@ -79,6 +90,10 @@ def address_of(url: str | os.PathLike[str]) -> str:
         ConfigError: if it is none, or is malformed.
     """
     url = os.fspath(url)
+    key, bare = seal_of(url)
+    if bare != url:
+        key_of(key)
+        return f"seal:{key}:{address_of(bare)}"
     scheme = scheme_of(url)
     if not scheme and url.partition(":")[0].lower() in _SCHEMES:
         raise ConfigError(f"{url!r} lacks the two slashes of an address", hint=_KNOWN)
@@ -100,6 +115,9 @@ def same_place(one: str, other: str) -> bool:
 
 
 def _identity(url: str) -> tuple[str, ...]:
+    key, bare = seal_of(url)
+    if key:
+        return "seal", key, *_identity(bare)
     if scheme_of(url) == "s3":
         place = bucket_place(url)
         return "s3", place.bucket, place.key, place.options.get("endpoint", "")

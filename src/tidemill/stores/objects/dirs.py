@@ -93,6 +93,19 @@ def decode_manifest(data: bytes) -> list[Entry]:
     return entries
 
 
+_BEGINNING = b"\x93" + msgspec.msgpack.encode(KIND)
+"""How every manifest begins."""
+
+
+def is_manifest(store: ObjectStore, digest: Digest) -> bool:
+    """Whether an object looks like the manifest of a directory. A file may begin like one.
+
+    Raises:
+        NotFoundError: it is not there.
+    """
+    return store.read_range(digest, 0, len(_BEGINNING)) == _BEGINNING
+
+
 def members(store: ObjectStore, digest: Digest) -> set[Digest]:
     """The objects that the directory with this manifest consists of, the manifest itself apart."""
     entries = decode_manifest(store.get(digest, verify=True))

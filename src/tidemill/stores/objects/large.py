@@ -77,6 +77,14 @@ class Large:
             self._publish(temp, digest, size)
         return digest, size
 
+    def put_pieces_as(self, name: Digest, size: int, pieces: Iterable[Data]) -> None:
+        """Store what the pieces make up, `size` bytes, under a name that is not its digest."""
+        if not self._renew(name, size):
+            with Temp(self._temps) as temp:
+                for piece in pieces:
+                    temp.write(piece)
+                temp.publish(self.path(name), self._lock)
+
     def put_copy(self, source: int) -> tuple[Digest, int]:
         """Store a copy of the file with this descriptor, a clone where the file system can do that."""
         with Temp(self._temps) as temp:

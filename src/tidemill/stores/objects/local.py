@@ -66,7 +66,21 @@ class LocalStore(StoreBase):
     def put_many(self, items: Sequence[Data]) -> list[Digest]:
         items = [as_bytes(item) for item in items]
         digests = [digest_of(item) for item in items]
-        pairs = list(zip(digests, items, strict=True))
+        self._put_pairs(list(zip(digests, items, strict=True)))
+        return digests
+
+    def put_as(self, names: Sequence[Digest], items: Sequence[bytes]) -> None:
+        """Store items under names that are not their digests."""
+        self._put_pairs(list(zip(names, items, strict=True)))
+
+    def put_pieces_as(self, name: Digest, size: int, pieces: Iterable[bytes]) -> None:
+        """Store what the pieces make up, `size` bytes, under a name that is not its digest."""
+        if size <= SMALL:
+            self.put_as((name,), (b"".join(pieces),))
+        else:
+            self._large.put_pieces_as(name, size, pieces)
+
+    def _put_pairs(self, pairs: Sequence[tuple[Digest, Data]]) -> None:
         small = [pair for pair in pairs if len(pair[1]) <= SMALL]
         if small:
             self._pack.put([digest for digest, _ in small], [item for _, item in small])
@@ -74,7 +88,6 @@ class LocalStore(StoreBase):
             for digest, item in pairs:
                 if len(item) > SMALL:
                     self._large.put(digest, item)
-        return digests
 
     def put_file(self, path: Path, move: bool = False) -> tuple[Digest, int]:
         source = open_regular(path)

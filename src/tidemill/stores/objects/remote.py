@@ -115,15 +115,33 @@ class RemoteStore(StoreBase):
     # --------------------------------------------------------------------------------------------------------- put
 
     def put(self, data: Data) -> Digest:
-        import obstore
-
         # Memory would keep a reference to what the caller may change.
         data = bytes(data)
         digest = digest_of(data)
-        if len(data) <= PART or not self._fresh(digest, len(data)):
-            with talking(self._place, write=True):
-                obstore.put(self.backend, _key(digest), data, chunk_size=PART, max_concurrency=_PARTS_TOGETHER)
+        self._put_as(digest, data)
         return digest
+
+    def _put_as(self, name: Digest, data: bytes) -> None:
+        import obstore
+
+        if len(data) <= PART or not self._fresh(name, len(data)):
+            with talking(self._place, write=True):
+                obstore.put(self.backend, _key(name), data, chunk_size=PART, max_concurrency=_PARTS_TOGETHER)
+
+    def put_as(self, names: Sequence[Digest], items: Sequence[bytes]) -> None:
+        """Store items under names that are not their digests."""
+        self._each(lambda pair: self._put_as(*pair), list(zip(names, items, strict=True)))
+
+    def put_pieces_as(self, name: Digest, size: int, pieces: Iterable[bytes]) -> None:
+        """Store what the pieces make up, `size` bytes, under a name that is not its digest."""
+        import obstore
+
+        if size <= PART:
+            self._put_as(name, b"".join(pieces))
+        elif not self._fresh(name, size):
+            part = max(PART, -(-size // _MOST_PARTS))
+            with talking(self._place, write=True):
+                obstore.put(self.backend, _key(name), iter(pieces), chunk_size=part, max_concurrency=_PARTS_TOGETHER)
 
     def put_many(self, items: Sequence[Data]) -> list[Digest]:
         return self._each(self.put, items)

@@ -14,11 +14,18 @@ CREDENTIALS = {
 """Scheme -> the variables of the environment that give access."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=//)")
+_SEAL = re.compile(r"seal:([^:/]*):")
+
+
+def seal_of(url: str) -> tuple[str, str]:
+    """The name of the key in `seal:<name>:<address>`, or "", and the address."""
+    match = _SEAL.match(url)
+    return (match[1], url[match.end() :]) if match else ("", url)
 
 
 def scheme_of(url: str) -> str:
-    """The scheme in lower case, or "" for a plain path."""
-    match = _SCHEME.match(url)
+    """The scheme in lower case, or "" for a plain path; of a sealed place that of the place."""
+    match = _SCHEME.match(seal_of(url)[1])
     return match[1].lower() if match else ""
 
 
@@ -28,6 +35,7 @@ def local_path(url: str) -> str:
     Raises:
         ConfigError: if the URL names another machine or has no path.
     """
+    url = seal_of(url)[1]
     if not scheme_of(url):
         return url
     parts = urlsplit(url)
@@ -42,6 +50,9 @@ def shown(url: str) -> str:
     """The URL without what may be secret: user, password and query."""
     if not scheme_of(url):
         return url
+    key, bare = seal_of(url)
+    if key:
+        return f"seal:{key}:{shown(bare)}"
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from tidemill.stores.state import files
 from tidemill.stores.state.database import Database, Row, Statement
 
 Term = tuple[str, str, str]
@@ -75,6 +76,17 @@ _DOWN_GROWN: Term = (
     "a.n > 0 and b.owner = a.n and g.id >= b.run_lo and g.id < b.run_lo + b.run_n",
 )
 
+_ITS_USES = "u.fence = (select r.attempt from run r where r.id = u.run) and f.run > 0 and f.run <> u.run"
+"""What the last attempt of a run read beside its inputs, and another run wrote."""
+_UP_USED: Term = (
+    "f.run",
+    "used u cross join file f",
+    f"a.n > 0 and u.run = a.n and f.digest = u.digest and {_ITS_USES}",
+)
+_DOWN_USED: Term = (
+    "u.run", "file f cross join used u", f"a.n > 0 and f.run = a.n and u.digest = f.digest and {_ITS_USES}"
+)  # fmt: skip
+
 _PARAMETERS = {
     True: "",
     False: f"wide(task, n) as (select value / {_WIDTHS}, value % {_WIDTHS} from {{ids}}), "
@@ -91,27 +103,29 @@ class Shape(NamedTuple):
         levels: see `stores.state.gathers`.
         grown: whether any run grew.
         aliased: whether any datum may be an alias.
+        used: whether any run read files that others wrote beside their results.
     """
 
     wide: tuple[tuple[int, int], ...]
     levels: tuple[int, ...]
     grown: bool
     aliased: bool
+    used: bool = False
 
 
-def _terms(up: bool, order: bool, grown: bool) -> list[Term]:
+def _terms(up: bool, order: bool, grown: bool, used: bool) -> list[Term]:
     if up:
-        found = [_UP_INPUTS, _UP_DATUM, _UP_ALIAS, _UP_MEMBERS, _UP_FORWARD, *[_UP_GROWER] * grown]
+        found = [_UP_INPUTS, _UP_DATUM, _UP_ALIAS, _UP_MEMBERS, _UP_FORWARD, *[_UP_GROWER] * grown, *[_UP_USED] * used]
     else:
         found = [_DOWN_RUN, _DOWN_DATUM, _DOWN_RUN_LISTS, _DOWN_LISTS, _DOWN_RUN_FORWARDS, _DOWN_FORWARDS]
-        found += [_DOWN_GROWN] * grown
+        found += [_DOWN_GROWN] * grown + [_DOWN_USED] * used
     return found if order else [(e, t, f"{w} and e.port >= 0" if "edge e" in t else w) for e, t, w in found]
 
 
 @functools.cache
-def _everything(up: bool, order: bool, grown: bool) -> Statement:
+def _everything(up: bool, order: bool, grown: bool, used: bool) -> Statement:
     """All nodes from some on, the nearest first."""
-    terms = _terms(up, order, grown)
+    terms = _terms(up, order, grown, used)
     head = f"with recursive {_PARAMETERS[up]}a(n) as (select value from {{ids}} union "
     sqlite = " union ".join(f"select {e} from a cross join {t} where {w}" for e, t, w in terms)
     lateral = " union all ".join(f"select {e} as n from {t} where {w}" for e, t, w in terms)
@@ -120,13 +134,18 @@ def _everything(up: bool, order: bool, grown: bool) -> Statement:
 
 
 @functools.cache
-def _hop(up: bool, order: bool, grown: bool) -> Statement:
+def _hop(up: bool, order: bool, grown: bool, used: bool) -> Statement:
     """The nodes one step from some."""
-    steps = " union ".join(f"select {e} from a cross join {t} where {w}" for e, t, w in _terms(up, order, grown))
+    steps = " union ".join(f"select {e} from a cross join {t} where {w}" for e, t, w in _terms(up, order, grown, used))
     return Statement(f"with {_PARAMETERS[up]}a(n) as (select value from {{ids}}) {steps}")
 
 
 _GROWN = Statement("select 1 from block where owner is not null limit 1")
+_ANY_USED = Statement("select exists (select 1 from used)")
+_USES = Statement(
+    "select distinct u.run, f.run from {ids} {join} used u on u.run = j.value {join} file f on f.digest = u.digest "
+    f"where {_ITS_USES} order by u.run, f.run"
+)
 _REUSED = Statement("select 1 from block where reused > 0 limit 1")
 _ALL_LEVELS = Statement("select distinct level from member")
 _ALIASES = Statement("select id, src from datum where src is not null and src in (select value from {ids})")
@@ -215,7 +234,13 @@ def shape(db: Database, widths: Iterable[tuple[int, int]]) -> Shape:
     """What to look at on the way down; `widths` are (task, number of outputs)."""
     grown = db.one(_GROWN) is not None
     levels = tuple(r[0] for r in db.rows(_ALL_LEVELS))
-    return Shape(tuple(w for w in widths if w[1] != 1), levels, grown, grown or db.one(_REUSED) is not None)
+    aliased = grown or db.one(_REUSED) is not None
+    return Shape(tuple(w for w in widths if w[1] != 1), levels, grown, aliased, _any_used(db))
+
+
+def _any_used(db: Database) -> bool:
+    row = db.one(_ANY_USED) if files.known(db) else None
+    return bool(row and row[0])
 
 
 def _parameters(db: Database, found: Shape) -> list[object]:
@@ -234,23 +259,26 @@ def before(db: Database, nodes: Sequence[int], *, order: bool = False) -> list[i
     What leads to a datum that has not ended stops there, unless it is a list or was promised.
     """
     grown = db.one(_GROWN) is not None
-    return [r[0] for r in db.rows(_everything(True, order, grown), db.ids(nodes))]
+    return [r[0] for r in db.rows(_everything(True, order, grown, _any_used(db)), db.ids(nodes))]
 
 
 def after(db: Database, nodes: Sequence[int], found: Shape, *, order: bool = False) -> list[int]:
     """These nodes and all that come from them, the nearest first; aliases are left to `aliases`."""
-    return [r[0] for r in db.rows(_everything(False, order, found.grown), *_parameters(db, found), db.ids(nodes))]
+    return [
+        r[0]
+        for r in db.rows(_everything(False, order, found.grown, found.used), *_parameters(db, found), db.ids(nodes))
+    ]
 
 
 def hop_before(db: Database, nodes: Sequence[int], *, order: bool = False) -> list[int]:
     """The nodes from which these come directly."""
     grown = db.one(_GROWN) is not None
-    return [r[0] for r in db.rows(_hop(True, order, grown), db.ids(nodes))]
+    return [r[0] for r in db.rows(_hop(True, order, grown, _any_used(db)), db.ids(nodes))]
 
 
 def hop_after(db: Database, nodes: Sequence[int], found: Shape, *, order: bool = False) -> list[int]:
     """The nodes that come directly from these, but for aliases."""
-    return [r[0] for r in db.rows(_hop(False, order, found.grown), *_parameters(db, found), db.ids(nodes))]
+    return [r[0] for r in db.rows(_hop(False, order, found.grown, found.used), *_parameters(db, found), db.ids(nodes))]
 
 
 def aliases(db: Database, data: Sequence[int]) -> list[Row]:
@@ -287,6 +315,11 @@ def members(db: Database, lists: Sequence[int], limit: int) -> list[Row]:
 def growers(db: Database, runs: Sequence[int]) -> dict[int, int]:
     """The run that grew each of these runs; those of a workflow itself are missing."""
     return {r: owner for r, owner in db.rows(_OWNERS, db.ids(runs)) if owner is not None}
+
+
+def uses(db: Database, runs: Sequence[int]) -> list[Row]:
+    """(run, the run that wrote a file which it read beside its inputs)."""
+    return db.rows(_USES, db.ids(runs)) if _any_used(db) else []
 
 
 def lists(db: Database, data: Sequence[int]) -> dict[int, List]:

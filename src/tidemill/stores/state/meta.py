@@ -29,10 +29,11 @@ _BUMP = Statement("update meta set value = value + 1 where name = ?")
 _PULSE = Statement(
     "select (select value from meta where name = 'schema'), (select value from meta where name = 'shares'), "
     "exists (select 1 from forward where open = 1), exists (select 1 from lifetime), exists (select 1 from doom), "
-    "0, (select min(at) from timer)",
+    "0, exists (select 1 from file where temporary = 1 and state = 2), (select min(at) from timer)",
     "select (select value from meta where name = 'schema'), (select value from meta where name = 'shares'), "
     "exists (select 1 from forward where open = 1), exists (select 1 from lifetime), exists (select 1 from doom), "
-    "exists (select 1 from block_delta), (select min(at) from timer)",
+    "exists (select 1 from block_delta), exists (select 1 from file where temporary = 1 and state = 2), "
+    "(select min(at) from timer)",
 )
 
 
@@ -42,7 +43,7 @@ class Pulse(NamedTuple):
     Attributes:
         schema: the store's schema version.
         shares: moves whenever a hub or a class changes.
-        forwards, lifetimes, doomed, unfolded: whether there are any.
+        forwards, lifetimes, doomed, unfolded, temporary: whether there are any.
         timer: when the next timer is due, or None.
     """
 
@@ -52,6 +53,7 @@ class Pulse(NamedTuple):
     lifetimes: bool
     doomed: bool
     unfolded: bool
+    temporary: bool
     timer: float | None
 
 
@@ -63,4 +65,4 @@ def bump(db: Database, name: str) -> None:
 def pulse(db: Database) -> Pulse:
     row = db.one(_PULSE)
     assert row is not None
-    return Pulse(row[0] or 0, row[1] or 0, bool(row[2]), bool(row[3]), bool(row[4]), bool(row[5]), row[6])
+    return Pulse(row[0] or 0, row[1] or 0, bool(row[2]), bool(row[3]), bool(row[4]), bool(row[5]), bool(row[6]), row[7])

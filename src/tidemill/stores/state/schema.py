@@ -166,16 +166,24 @@ create table file (
 create index file_digest on file(digest);
 create index file_block on file(block) where temporary = 1 and state = 2;
 create index content_digest on content(digest);
+create index literal_digest on literal(digest);
+create index datum_object on datum(digest)
+  where value is null and state = 2 and kind = 1 and src is null and size > 0;
+create table folder (digest {blob} primary key) {norowid};
+insert into folder select digest from content union select digest from literal;
 create table journal (digest {blob} primary key, t {real} not null) {norowid};
 create table used (run {int} not null, fence {int} not null, digest {blob} not null, t {real} not null,
   place text not null, primary key (run, fence, digest)) {norowid};
+create index used_digest on used(digest);
 create table name (
   scope {int} not null, name text not null, version {int} not null, digest {blob}, size {int} not null,
   kind text not null, mode {int} not null, base text not null, run {int} not null, who text not null, t {real} not null,
   primary key (scope, name, version)) {norowid};
+create index name_digest on name(digest);
 """
 """Files that attempts wrote to the store (state as of data), bytes that may be deleted once nothing else names them,
-what attempts read beside their inputs, and named files by version (without digest where the name was given up)."""
+what attempts read beside their inputs, and named files by version (without digest where the name was given up). What
+may be a directory stands in `folder`: its members are named by nothing but its manifest."""
 
 _V3_SERVICES = """
 create table serves (block {int} not null, run {int} not null, primary key (block, run)) {norowid};

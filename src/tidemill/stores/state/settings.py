@@ -16,7 +16,8 @@ _GET = Statement("select value from setting where name = ?")
 _PUT = Statement(
     "insert into setting(name, value) values (?, ?) on conflict (name) do update set value = excluded.value"
 )
-_ALL = Statement("select name, value from setting order by name")
+_REMOVE = Statement("delete from setting where name = ?")
+_EVERY = Statement("select name, value from setting order by name")
 
 
 def get(db: Database, name: str) -> str:
@@ -30,6 +31,11 @@ def put(db: Database, name: str, value: str) -> None:
     db.run(_PUT, name, value)
 
 
-def all(db: Database) -> dict[str, str]:  # noqa: A001 — of this table
-    """Every setting by name."""
-    return dict(db.rows(_ALL)) if schema.version(db) >= _SINCE else {}
+def remove(db: Database, name: str) -> bool:
+    """Take one back; whether there was one."""
+    return db.run(_REMOVE, name) == 1
+
+
+def every(db: Database) -> dict[str, str]:
+    """All settings by name."""
+    return dict(db.rows(_EVERY)) if schema.version(db) >= _SINCE else {}

@@ -1,0 +1,73 @@
+"""What a store does with files from elsewhere and to elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from tidemill.client.later import Later
+from tidemill.model.errors import without_our_frames
+from tidemill.model.file import File
+
+if TYPE_CHECKING:
+    from tidemill.client import transfer
+    from tidemill.client.store import Store
+else:
+    transfer = Later("tidemill.client.transfer")
+
+
+class Elsewhere:
+    """A part of `Store`."""
+
+    @without_our_frames
+    def fetch(self, url: str, *, move: bool = False, in_place: bool = False) -> File:
+        """Get a file or directory from elsewhere into the store: a `tidemill.File`, to be given to workflows and read.
+
+        It stays as long as a workflow of this store was called with it; before, as long as the grace time of `gc`.
+
+        Args:
+            url: `https://…`, `http://…`, `s3://bucket/path`, `gs://bucket/path`, `az://container/path` or `file://…`.
+            move: a file on this machine may become the store's own, without a copy; it is gone from its place.
+            in_place: the bytes stay where they are. They are read for their digest, and compared with it again whenever
+                they are used: content that was changed is an error.
+
+        Raises:
+            NotFoundError: there is no such file.
+            StoreError: the server cannot be reached, or refuses.
+            UsageError: another kind of URL, or what cannot be moved or left in place.
+        """
+        return transfer.fetch(cast("Store", self), url, move=move, in_place=in_place)
+
+    @without_our_frames
+    def send(self, what: str | int | File | Path, url: str) -> transfer.Sent:
+        """Write a file or directory of the store to a URL.
+
+        Args:
+            what: a run (`"3.117"`), a workflow (`3`) or a datum (`"datum:45"`) whose value is a file or directory; the
+                id of a file; or a file.
+            url: as for `fetch`; over `https://…` it is sent with PUT, as servers of presigned URLs expect it. A
+                directory is sent file by file, except to this machine. A file that is there is replaced.
+
+        Raises:
+            NotFoundError: there is no such thing, or no place to write to.
+            StoreError: the server cannot be reached, or refuses.
+            UsageError: the value is no file or directory, or another kind of URL.
+        """
+        return transfer.send(cast("Store", self), what, url)
+
+    @without_our_frames
+    def url_of(self, what: str | int | File | Path, expires: float = 3600.0) -> str:
+        """An address at which a file of the store can be read without the store.
+
+        Where objects are on S3, anybody who has it can read the file, for `expires` seconds. Else, and for directories,
+        it is a `file:` URL: of a read-only copy on this machine.
+
+        Args:
+            what: as for `send`.
+            expires: seconds, at most a week.
+
+        Raises:
+            NotFoundError: there is no such thing.
+            UsageError: the value is no file or directory; `expires` is too long.
+        """
+        return transfer.url_of(cast("Store", self), what, expires)
