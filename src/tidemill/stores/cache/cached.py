@@ -3,18 +3,17 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import BinaryIO
 
 from tidemill.model.digest import Digest
 from tidemill.model.digest import digest as digest_of
 from tidemill.model.errors import CacheError, UsageError
 from tidemill.stores.cache.node import NodeCache
-from tidemill.stores.objects.base import StoreBase
+from tidemill.stores.objects.base import Wrapper
 from tidemill.stores.objects.files import read_up_to
-from tidemill.stores.objects.interface import CHUNK, SMALL, Data, Delivered, ObjectStore, Path, Stored
+from tidemill.stores.objects.interface import CHUNK, SMALL, Data, Delivered, Path, Stored
 
 
-class CachedStore(StoreBase):
+class CachedStore(Wrapper):
     """`store` behind `cache`.
 
     A cache that is full, or broken, costs time and never a result: then `store` itself is asked. What another node
@@ -27,14 +26,9 @@ class CachedStore(StoreBase):
     """
 
     def __init__(self, cache: NodeCache, write_back: bool = False) -> None:
+        super().__init__(cache.store)
         self.cache = cache
-        self._store: ObjectStore = cache.store
         self._write_back = write_back
-        self.fresh_s = cache.store.fresh_s
-
-    @property
-    def url(self) -> str:
-        return self._store.url
 
     def flush(self) -> None:
         """Wait until what `put_file` has taken is durable; raises what went wrong with the first that is not."""
@@ -52,33 +46,21 @@ class CachedStore(StoreBase):
     def close(self) -> None:
         with suppress(CacheError):
             self.cache.close()
-        self._store.close()
-
-    def _keep_user(self, name: str, about: bytes) -> None:
-        self._store.add_user(name, about.decode())
-
-    def users(self) -> dict[str, str]:
-        return self._store.users()
+        self.inner.close()
 
     # ------------------------------------------------------------------------------------------------------------ put
 
     def put(self, data: Data) -> Digest:
         data = data.cast("B") if isinstance(data, memoryview) else data
-        digest = self._store.put(data)
+        digest = self.inner.put(data)
         self._keep(digest, data)
         return digest
-
-    def put_many(self, items: Sequence[Data]) -> list[Digest]:
-        return self._store.put_many(items)
 
     def put_file(self, path: Path, move: bool = False) -> tuple[Digest, int]:
         if self._write_back:
             with suppress(CacheError):
                 return self.cache.put_file(path, move)
-        return self._store.put_file(path, move)
-
-    def put_stream(self, source: Iterable[Data] | BinaryIO) -> tuple[Digest, int]:
-        return self._store.put_stream(source)
+        return self.inner.put_file(path, move)
 
     def _keep(self, digest: Digest, data: Data) -> None:
         """What was just put or read is probably read again here. A small object is as quickly asked for."""
@@ -98,12 +80,12 @@ class CachedStore(StoreBase):
     def get(self, digest: Digest, verify: bool = False) -> bytes:
         fd = self._cached(digest)
         if fd < 0:
-            return self._store.get(digest, verify)
+            return self.inner.get(digest, verify)
         data = _content(fd)
         if verify and digest_of(data) != digest:
             # The disk of this node has changed them.
             self._drop(digest)
-            return self._store.get(digest, verify)
+            return self.inner.get(digest, verify)
         return data
 
     def get_many(self, digests: Sequence[Digest], verify: bool = False) -> list[bytes]:
@@ -117,7 +99,7 @@ class CachedStore(StoreBase):
                     found[digest] = data
         missing = [digest for digest in dict.fromkeys(digests) if digest not in found]
         if missing:
-            for digest, data in zip(missing, self._store.get_many(missing, verify), strict=True):
+            for digest, data in zip(missing, self.inner.get_many(missing, verify), strict=True):
                 found[digest] = data
                 self._keep(digest, data)
         return [found[digest] for digest in digests]
@@ -133,7 +115,7 @@ class CachedStore(StoreBase):
             raise UsageError(f"not a range: start {start}, length {length}")
         fd = self._cached(digest)
         if fd < 0:
-            return self._store.read_range(digest, start, length)
+            return self.inner.read_range(digest, start, length)
         try:
             length = min(length, os.fstat(fd).st_size - start)
             os.lseek(fd, start, os.SEEK_SET)
@@ -145,10 +127,10 @@ class CachedStore(StoreBase):
         if verify:
             # Whoever wants to know looks at what the store has.
             self._settled()
-            return self._store.open(digest, verify)
+            return self.inner.open(digest, verify)
         fd = self._cached(digest)
         if fd < 0:
-            return self._store.open(digest)
+            return self.inner.open(digest)
         chunks = _chunks(fd)
         # Started, it closes the file also if nobody reads it.
         next(chunks)
@@ -161,7 +143,7 @@ class CachedStore(StoreBase):
             with suppress(CacheError):
                 return self.cache.get_file(digest, path, link, mode)
         self._settled()
-        return self._store.get_file(digest, path, link, mode, verify)
+        return self.inner.get_file(digest, path, link, mode, verify)
 
     # --------------------------------------------------------------------------------------------------------- survey
 
@@ -176,7 +158,7 @@ class CachedStore(StoreBase):
 
     def exists(self, digests: Iterable[Digest]) -> set[Digest]:
         self._settled()
-        return self._store.exists(digests)
+        return self.inner.exists(digests)
 
     def size(self, digest: Digest) -> int:
         with suppress(CacheError):
@@ -185,21 +167,18 @@ class CachedStore(StoreBase):
                 size = os.fstat(fd).st_size
                 os.close(fd)
                 return size
-        return self._store.size(digest)
+        return self.inner.size(digest)
 
     def delete(self, digests: Iterable[Digest], before: float | None = None) -> set[Digest]:
         self._settled()
-        removed = self._store.delete(digests, before)
+        removed = self.inner.delete(digests, before)
         for digest in removed:
             self._drop(digest)
         return removed
 
-    def tidy(self, before: float, dry_run: bool = False) -> tuple[int, int]:
-        return self._store.tidy(before, dry_run)
-
     def list(self) -> Iterator[Stored]:
         self._settled()
-        return self._store.list()
+        return self.inner.list()
 
 
 def _content(fd: int) -> bytes:

@@ -2,11 +2,13 @@
 
 import re
 from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO
 
 from tidemill.model.digest import Digest
 from tidemill.model.errors import UsageError
 from tidemill.stores.objects import dirs
-from tidemill.stores.objects.interface import ObjectStore, Path
+from tidemill.stores.objects.interface import Data, ObjectStore, Path
 from tidemill.stores.objects.urls import shown
 
 USERS = "users"
@@ -55,3 +57,49 @@ class StoreBase(ObjectStore):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
+
+
+class Wrapper(StoreBase):
+    """A store that passes on to another one what it does not do in its own way.
+
+    Attributes:
+        inner: the other one.
+    """
+
+    def __init__(self, inner: ObjectStore) -> None:
+        self.inner = inner
+        self.fresh_s = inner.fresh_s
+
+    @property
+    def url(self) -> str:
+        return self.inner.url
+
+    def put(self, data: Data) -> Digest:
+        return self.inner.put(data)
+
+    def put_many(self, items: Sequence[Data]) -> list[Digest]:
+        return self.inner.put_many(items)
+
+    def put_file(self, path: Path, move: bool = False) -> tuple[Digest, int]:
+        return self.inner.put_file(path, move)
+
+    def put_stream(self, source: Iterable[Data] | BinaryIO) -> tuple[Digest, int]:
+        return self.inner.put_stream(source)
+
+    def signed(self, digest: Digest, expires: float) -> str | None:
+        return self.inner.signed(digest, expires)
+
+    def tidy(self, before: float, dry_run: bool = False) -> tuple[int, int]:
+        return self.inner.tidy(before, dry_run)
+
+    def add_user(self, name: str, about: str) -> None:
+        self.inner.add_user(name, about)
+
+    def _keep_user(self, name: str, about: bytes) -> None:
+        self.inner.add_user(name, about.decode())
+
+    def users(self) -> dict[str, str]:
+        return self.inner.users()
+
+    def close(self) -> None:
+        self.inner.close()

@@ -10,15 +10,14 @@ change would look the same.
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
 
 import msgspec
 
 from tidemill.model.digest import Digest, hasher, show
 from tidemill.model.errors import IntegrityError, NewerStoreError, NotFoundError, StoreError, UsageError
-from tidemill.stores.objects.base import StoreBase
+from tidemill.stores.objects.base import Wrapper
 from tidemill.stores.objects.files import clone, hash_rest, new_file, open_regular, write_all
-from tidemill.stores.objects.interface import Data, Delivered, ObjectStore, Path, Stored
+from tidemill.stores.objects.interface import Delivered, ObjectStore, Path, Stored
 from tidemill.stores.objects.notes import Notes
 from tidemill.stores.objects.schemes import Bucket, Files, Opened, scheme_for
 from tidemill.stores.objects.streams import checked, digest_of_name
@@ -181,7 +180,7 @@ class References:
             self._notes.remove(digest.hex())
 
 
-class ReferringStore(StoreBase):
+class ReferringStore(Wrapper):
     """An object store, and the objects that it only refers to.
 
     Args:
@@ -190,27 +189,8 @@ class ReferringStore(StoreBase):
     """
 
     def __init__(self, inner: ObjectStore, references: References) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.references = references
-        self.fresh_s = inner.fresh_s
-
-    @property
-    def url(self) -> str:
-        return self.inner.url
-
-    # --------------------------------------------------------------------------------------------------------- put
-
-    def put(self, data: Data) -> Digest:
-        return self.inner.put(data)
-
-    def put_many(self, items: Sequence[Data]) -> list[Digest]:
-        return self.inner.put_many(items)
-
-    def put_file(self, path: Path, move: bool = False) -> tuple[Digest, int]:
-        return self.inner.put_file(path, move)
-
-    def put_stream(self, source: Iterable[Data] | BinaryIO) -> tuple[Digest, int]:
-        return self.inner.put_stream(source)
 
     # --------------------------------------------------------------------------------------------------------- get
 
@@ -279,21 +259,6 @@ class ReferringStore(StoreBase):
         self.references.forget(referred.keys() - young)
         removed = self.inner.delete(doomed - young, before)
         return removed | (referred.keys() - young)
-
-    def tidy(self, before: float, dry_run: bool = False) -> tuple[int, int]:
-        return self.inner.tidy(before, dry_run)
-
-    def add_user(self, name: str, about: str) -> None:
-        self.inner.add_user(name, about)
-
-    def _keep_user(self, name: str, about: bytes) -> None:
-        self.inner.add_user(name, about.decode())
-
-    def users(self) -> dict[str, str]:
-        return self.inner.users()
-
-    def close(self) -> None:
-        self.inner.close()
 
     def list(self) -> Iterator[Stored]:
         yield from self.inner.list()
