@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tidemill.engine import close, control, hubs
-from tidemill.engine.turn import CANCELLED, DONE, FAILED, OPEN, REUSED, SKIPPED, TOTAL, Turn
+from tidemill.engine.turn import OPEN, Turn
 from tidemill.model.errors import ConflictError
 from tidemill.model.events import Kind
 from tidemill.model.states import ENDED_DATA, BlockState
@@ -12,7 +12,6 @@ from tidemill.stores.state import blocks, data
 from tidemill.stores.state.blocks import CANCELLING, Block
 
 _ENDED = (BlockState.COMPLETE, BlockState.ERROR, BlockState.CANCELLED)
-_COUNTERS = ((DONE, "done"), (REUSED, "reused"), (FAILED, "failed"), (SKIPPED, "skipped"), (CANCELLED, "cancelled"))
 
 
 class Reopened(NamedTuple):
@@ -86,7 +85,7 @@ def reopen(turn: Turn, ids: set[int]) -> Reopened:
         if not blocks.reopen(turn.db, b):
             continue
         if row.parent is not None:
-            _leave_parent(turn, row, row.parent)
+            close.climb(turn, b, row.parent, -1)
         if row.flags & CANCELLING:
             blocks.set_flags(turn.db, b, row.flags & ~CANCELLING)
         _sort_out(turn, row, reopened)
@@ -98,14 +97,6 @@ def reopen(turn: Turn, ids: set[int]) -> Reopened:
         if row.parent is None and ended:
             hubs.set_active(turn, row.hub, active=True)
     return reopened
-
-
-def _leave_parent(turn: Turn, row: Block, parent: int) -> None:
-    turn.change(parent, OPEN, +1)
-    for what, name in (*_COUNTERS, (TOTAL, "total")):
-        n = getattr(row, name)
-        if n:
-            turn.change(parent, what, -n)
 
 
 def _sort_out(turn: Turn, row: Block, reopened: Reopened) -> None:
