@@ -311,6 +311,24 @@ class Commander:
         gone = [d for d in seen if data[d][1] in GONE or (data[d][2] and data[data[d][2]][1] in GONE)]
         return {data[d][0] for d in gone}
 
+    def bereft(self, never: set[int]) -> set[int]:
+        """Runs that failed or were skipped, and name something for which one of `never` is needed."""
+        made = dict(self.d.rows("select id, run from datum where run is not null and state in (5, 6, 7)"))
+        members = self.d.rows("select gather, lo, n, step from member")
+        inputs = self.d.rows("select e.run, e.datum from edge e join run r on r.id = e.run where r.state in (4, 5)")
+        found: set[int] = set()
+        while True:
+            lost = {d for d, run in made.items() if run in never | found}
+            for _ in members:
+                further = {g for g, lo, n, step in members if lost & set(range(lo, lo + n * step, step))}
+                if further <= lost:
+                    break
+                lost |= further
+            more = {run for run, datum in inputs if datum in lost}
+            if more <= found:
+                return found
+            found |= more
+
     def mend(self) -> bool:
         """Ask for whatever is still missing; False if nothing is."""
         for (hub,) in self.d.rows("select id from hub where active = 0 and name <> ? order by id", hubs.NOWHERE):
@@ -320,8 +338,9 @@ class Commander:
         # what a run grew is superseded with it and has no newer generation: who named that ended for good
         newer = {r[0] for r in self.d.rows("select old from supersede where kind = 2")}
         never = {r[0] for r in rows if r[2] & SUPERSEDED} - newer
-        for_good = never | {r for r in lost_inputs(self.d) if self.needs(r) & never}
-        rows = [r for r in rows if not r[2] & SUPERSEDED and (r[1] == RunState.CANCELLED or r[3] not in for_good)]
+        for_good = never | {r for r in lost_inputs(self.d) if self.needs(r) & never} | self.bereft(never)
+        rows = [r for r in rows if not r[2] & SUPERSEDED and r[0] not in for_good - never]
+        rows = [r for r in rows if r[1] == RunState.CANCELLED or r[3] not in for_good]
         for states, command in (
             ((RunState.HELD,), hold.unhold),
             ((RunState.INVALID,), rerun.rerun),

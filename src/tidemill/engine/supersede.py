@@ -125,8 +125,9 @@ def _number(turn: Turn, cone: Cone, places: dict[int, Layout], given: dict[int, 
         mapped[g] = next_out[home]
         next_out[home] += 1
     for out, block in cone.outs.items():
-        mapped[out] = turn.engine.reserve("datum", 1)
-        blocks.set_out(turn.db, block, mapped[out])
+        if out not in given:  # else the next generation of the block has it
+            mapped[out] = turn.engine.reserve("datum", 1)
+        blocks.set_out(turn.db, block, None if out in given else mapped[out])
     for x in cone.promised:
         at, seen = x, set()
         while at not in mapped and at in cone.promised and at not in seen:

@@ -10,7 +10,18 @@ from typing import Any
 
 import msgspec
 
-from tidemill.model.delta import BlockFlag, BlockSpec, Chunk, ClassSpec, GatherSpec, Growth, Header, Members, RunFlag, local
+from tidemill.model.delta import (
+    BlockFlag,
+    BlockSpec,
+    Chunk,
+    ClassSpec,
+    GatherSpec,
+    Growth,
+    Header,
+    Members,
+    RunFlag,
+    local,
+)
 from tidemill.model.digest import digest
 from tidemill.model.spec import Port, Resources, TaskSpec, encode_spec
 

@@ -170,9 +170,11 @@ class _Store:
                     yield f"datum {datum[0]} is an alias of {datum[4]}, which is {source}"
 
     def _ends(self) -> Iterator[str]:
-        # what an invalid run ended as stays until it is rerun; a growth may be cancelled before all of it is made
-        kept = {row[8] for row in self.runs.values() if row[4] == RunState.INVALID}
+        # what an invalid or superseded run ended as stays; a growth may be cancelled before all of it is made
+        kept = {row[8] for row in self.runs.values() if row[4] == RunState.INVALID or row[7] & flags.SUPERSEDED}
         kept |= {run for run, row in self.runs.items() if row[7] & (flags.GREW | flags.SUPERSEDED)}
+        # while a block is being stopped nothing in it is revived
+        kept |= {row[8] for row in self.runs.values() if self.blocks[row[2]][3] & blocks.CANCELLING}
         for row in self.runs.values():
             if row[4] in _ENDED_BADLY:
                 cause = self.runs.get(row[8])
