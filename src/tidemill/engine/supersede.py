@@ -257,10 +257,11 @@ def _chunk(turn: Turn, cone: Cone, place: Layout, mine: list[Run], numbers: Numb
         | (RunFlag.NO_CACHE if r.id in doubtful else 0)
         for r in mine
     ]
+    aside = turn.untold([datum for found in inputs.values() for _, datum, state in found if state is not None])
     edge_run, edge_port, edge_ref, pending = [], [], [], []
     for i, r in enumerate(mine):
         found = sorted(inputs.get(r.id, []))
-        arrived = sum(1 for _, _, state in found if state == data.COMPLETE or state in data.GONE)
+        arrived = sum(1 for _, d, s in found if (s == data.COMPLETE or s in data.GONE) and d not in aside)
         pending.append(r.pending + arrived if r.flags & RunFlag.PARTIAL else len(found))
         edge_run += [i] * len(found)
         edge_port += [port for port, _, _ in found]
