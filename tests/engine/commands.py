@@ -313,7 +313,8 @@ class Commander:
 
     def bereft(self, never: set[int]) -> set[int]:
         """Runs that failed or were skipped, and name something for which one of `never` is needed."""
-        made = dict(self.d.rows("select id, run from datum where run is not null and state in (5, 6, 7)"))
+        ends = self.d.rows("select id, run from datum where run is not null and state in (5, 6, 7)")
+        made: dict[int, int] = {d: run for d, run in ends}
         members = self.d.rows("select gather, lo, n, step from member")
         inputs = self.d.rows("select e.run, e.datum from edge e join run r on r.id = e.run where r.state in (4, 5)")
         found: set[int] = set()

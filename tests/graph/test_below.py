@@ -1,11 +1,12 @@
 """Blocks and what waits for their ends: how they are handed in, and what is refused."""
 
 import inspect
+import itertools
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import networkx
+import networkx as nx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -326,10 +327,10 @@ def test_blocks_elsewhere_and_things_that_are_no_blocks() -> None:
         "the result of the block z belongs to another workflow, so it cannot be waited for here",
         "step(): 'x' gets the result of the block z from another workflow; call the task in this one instead",
         "the result of the block mine is the end of a block, not a run, so it cannot wait for anything",
-        "step(): 'x': a tidemill.graph.blocks.Block cannot be stored "
-        "(the block mine is no value; wait for it with after, or pass its .done)",
-        "the result of the block mine is not known while the workflow is being built, so it cannot be used in a "
-        "condition; do that inside a task",
+        ("step(): 'x': a tidemill.graph.blocks.Block cannot be stored "
+        "(the block mine is no value; wait for it with after, or pass its .done)"),
+        ("the result of the block mine is not known while the workflow is being built, so it cannot be used in a "
+        "condition; do that inside a task"),
     ]
     for name in ("", 3, None):
         with pytest.raises(WiringError, match="the name of a block is a text"):
@@ -343,7 +344,7 @@ def test_a_block_ends_with_an_exception_too() -> None:
         try:
             with tm.block("one"):
                 step(1)
-                raise ValueError
+                int("no number")
         except ValueError:
             return step(2)
 
@@ -380,9 +381,9 @@ class Jobs:
             wanted = set().union(*(self.successors[i] for i in wanted)) - found
         return found
 
-    def augmented(self) -> "networkx.DiGraph[int]":
+    def augmented(self) -> "nx.DiGraph[int]":
         """With an edge to each follow-on from everything that it comes after."""
-        graph: networkx.DiGraph[int] = networkx.DiGraph()
+        graph: nx.DiGraph[int] = nx.DiGraph()
         graph.add_nodes_from(self.successors)
         for u, v, follows in self.edges:
             graph.add_edge(u, v)
@@ -428,7 +429,7 @@ def jobs(draw: st.DrawFn) -> Jobs:
 
 @given(jobs())
 def test_circles_are_where_networkx_finds_them(found: Jobs) -> None:
-    if networkx.is_directed_acyclic_graph(found.augmented()):
+    if nx.is_directed_acyclic_graph(found.augmented()):
         assert found.build().header.runs == len(found.order)
         return
     with pytest.raises(WiringError) as caught:
@@ -436,7 +437,7 @@ def test_circles_are_where_networkx_finds_them(found: Jobs) -> None:
     [(_, text)] = caught.value.problems
     names = text.partition("itself: ")[2].split(" → ")
     assert names[0] == names[-1]
-    pairs = [pair for pair in zip(names, names[1:], strict=False) if not any("…" in name for name in pair)]
+    pairs = [pair for pair in itertools.pairwise(names) if not any("…" in name for name in pair)]
     assert len(pairs) > 1 or len(names) == 2
     assert set(pairs) <= found.waits()
 

@@ -28,8 +28,10 @@ class _Judge(Task[..., Any]):
     """
 
     def __init__(self, step: Task[..., Any], number: int) -> None:
-        run = OnInput.RUN
-        policies = replace(step.details.policies, on_error=run, on_skipped=run, on_cancelled=run)
+        # what somebody cancelled is not done again
+        policies = replace(
+            step.details.policies, on_error=OnInput.RUN, on_skipped=OnInput.RUN, on_cancelled=OnInput.SKIP
+        )
         super().__init__(step.fn, replace(step.details, policies=policies))
         self.step = step
         self.number = number
