@@ -482,3 +482,17 @@ def test_the_search_is_linear() -> None:
 
     small, large = work(1000), work(2000)
     assert 1000 < small < large < 2.2 * small
+
+
+def test_a_task_with_an_empty_block_grows_nothing() -> None:
+    growing = Growing(PlanKeeper())
+    growing.install()
+    try:
+        with tm.block("below"):
+            pass
+        assert grow([1], growing, step.spec) is None
+        with tm.block("below") as below:
+            pass
+        assert grow([below.done], growing, step.spec) is not None
+    finally:
+        context.install(None)

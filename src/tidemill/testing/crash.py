@@ -273,6 +273,18 @@ def every_run(db: Database) -> Iterator[runs.Run]:
         low = found[-1].id + 1
 
 
+def completions(db: Database) -> Iterator[int]:
+    """The runs that were completed, in that order."""
+    return (run for event in _events(db) if event.kind == Kind.COMPLETED for run in event.ids)
+
+
+def _events(db: Database) -> Iterator[model_events.Event]:
+    seq = 0
+    while rows := events.after(db, seq):
+        seq = rows[-1][0]
+        yield from (event for row in rows for event in model_events.decode(row[4]))
+
+
 def check_store(db: Database, *, quiet: bool = False) -> None:
     """What must hold whenever nobody is changing a store: its rows make sense, and what completed did so exactly once.
 
@@ -286,14 +298,11 @@ def check_store(db: Database, *, quiet: bool = False) -> None:
     check_invariants(db, quiet=quiet)
     completed: Counter[int] = Counter()
     reused: Counter[int] = Counter()
-    seq = 0
-    while rows := events.after(db, seq):
-        seq = rows[-1][0]
-        for event in [e for row in rows for e in model_events.decode(row[4])]:
-            if event.kind == Kind.COMPLETED:
-                completed.update(event.ids)
-            elif event.kind == Kind.REUSED:
-                reused.update(event.ids)
+    for event in _events(db):
+        if event.kind == Kind.COMPLETED:
+            completed.update(event.ids)
+        elif event.kind == Kind.REUSED:
+            reused.update(event.ids)
     found = list(every_run(db))
     tries: dict[int, list[attempts.Attempt]] = {}
     for attempt in attempts.of(db, [r.id for r in found]):

@@ -79,6 +79,19 @@ def countdown(label: str, n: int, before: list[Any]) -> list[Any]:
 
 
 @tm.task
+def job(label: str, children: list[list[Any]], following: list[list[Any]]) -> list[Any]:
+    """Grows: its children, and after everything below them what follows on. Each of these is a list of its
+    arguments.
+    """
+    found = noted(label)
+    with tm.block("children") as below:
+        grown = [job(*child) for child in children]
+    with tm.after(below):
+        grown += [job(*follower) for follower in following]
+    return of_many(f"{label} whole", [found, *grown]) if grown else found
+
+
+@tm.task
 def of_files(label: str, files: list[tm.File]) -> list[Any]:
     return noted(label, *[Path(f).read_text(encoding="utf-8") for f in files])
 
@@ -137,6 +150,12 @@ def recursive() -> Any:
 
 
 @tm.workflow
+def successors() -> Any:
+    first = ["B", [["C", [], []]], [["D", [], []]]]
+    return job("A", [first], [["E", [["F", [], []]], [["G", [], []]]]])
+
+
+@tm.workflow
 def commands() -> Any:
     return of_files("commands", [double(f"double {i}", write(f"write {i}")) for i in range(6)])
 
@@ -147,7 +166,7 @@ def failing() -> Any:
 
 
 SHAPES: dict[str, Callable[[], Any]] = {
-    flow.__name__: flow for flow in (independent, chain, lattice, gathered, grown, recursive, commands, failing)
+    flow.__name__: flow for flow in (independent, chain, lattice, gathered, grown, recursive, successors, commands, failing)
 }
 
 
