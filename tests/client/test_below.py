@@ -133,7 +133,7 @@ def path() -> Any:
     return nested()["a"][1][0]
 
 
-@tm.task(on_error="run")
+@tm.task(on_error="run", on_skipped="run")
 def or_none(x: Any) -> Any:
     return x
 
@@ -281,7 +281,7 @@ def test_a_result_that_was_lost_in_a_contained_block_says_where(deep: ModuleType
     text = str(caught.value)
     assert text.startswith("without has no result: what it returns needs leaf (run 2.1), which has none")
     assert "ValueError: t fails" in text
-    assert 'what has on_error="run" gets None in its place' in text
+    assert 'a task with on_error="run" and on_skipped="run" gets None in its place' in text
     assert store.status().blocks[0].state == "complete"
 
 

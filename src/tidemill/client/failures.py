@@ -128,7 +128,7 @@ def without_result(db: Database, store: str, block: int, cause: int) -> RunFaile
         f"{row.name} has no result: what it returns needs {why.task} (run {why.id}), which has none\n\n{why}",
         run=why.id,
         report=str(why),
-        hint='what has on_error="run" gets None in its place, and may return another value',
+        hint='a task with on_error="run" and on_skipped="run" gets None in its place, and may return something else',
     )
 
 
