@@ -27,6 +27,7 @@ NAMES = [
     "Workflow",
     "__version__",
     "after",
+    "block",
     "command",
     "gather",
     "open",

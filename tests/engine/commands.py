@@ -147,7 +147,7 @@ def draw_graph(world: World, graph: Graph) -> Drawn:
     values: list[Any] = []
     nest = Nest(draw, graph)
     for _ in range(draw.randint(3, 25)):
-        end = nest.end() if draw.random() < 0.1 else None
+        end = nest.end() if draw.random() < 0.2 else None
         options: dict[str, Any] = {
             "block": draw.choice(nest.open), "priority": draw.choice([0, 0, 1]), "weight": draw.choice([1.0, 2.0]),
         }  # fmt: skip
@@ -314,7 +314,7 @@ class Commander:
     def bereft(self, never: set[int]) -> set[int]:
         """Runs that failed or were skipped, and name something for which one of `never` is needed."""
         ends = self.d.rows("select id, run from datum where run is not null and state in (5, 6, 7)")
-        made: dict[int, int] = {d: run for d, run in ends}
+        made: dict[int, int] = dict(tuple(end) for end in ends)
         members = self.d.rows("select gather, lo, n, step from member")
         inputs = self.d.rows("select e.run, e.datum from edge e join run r on r.id = e.run where r.state in (4, 5)")
         found: set[int] = set()

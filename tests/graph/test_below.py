@@ -327,10 +327,14 @@ def test_blocks_elsewhere_and_things_that_are_no_blocks() -> None:
         "the result of the block z belongs to another workflow, so it cannot be waited for here",
         "step(): 'x' gets the result of the block z from another workflow; call the task in this one instead",
         "the result of the block mine is the end of a block, not a run, so it cannot wait for anything",
-        ("step(): 'x': a tidemill.graph.blocks.Block cannot be stored "
-        "(the block mine is no value; wait for it with after, or pass its .done)"),
-        ("the result of the block mine is not known while the workflow is being built, so it cannot be used in a "
-        "condition; do that inside a task"),
+        (
+            "step(): 'x': a tidemill.graph.blocks.Block cannot be stored "
+            "(the block mine is no value; wait for it with after, or pass its .done)"
+        ),
+        (
+            "the result of the block mine is not known while the workflow is being built, so it cannot be used in a "
+            "condition; do that inside a task"
+        ),
     ]
     for name in ("", 3, None):
         with pytest.raises(WiringError, match="the name of a block is a text"):
