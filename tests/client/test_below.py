@@ -411,4 +411,4 @@ def test_commands_and_other_values_are_no_checkpoints() -> None:
     with pytest.raises(UsageError, match="grows nothing, so it cannot be a checkpoint"):
         tm.command("true", checkpoint=True)
     with pytest.raises(UsageError, match="checkpoint='yes' must be True or False"):
-        tm.task(checkpoint="yes")(lambda: None)
+        tm.task(checkpoint="yes")(lambda: None)  # type: ignore[call-overload]

@@ -47,14 +47,18 @@ def test_the_same_command_continues(shape: str, tmp_path: Path) -> None:
     trial(tmp_path, shape, seed, [KILLS[(seed + i) % len(KILLS)] for i in (0, 2, 3, 5)], reference)
 
 
+def wait_for_more(found: Trial) -> None:
+    begun = found.executions().total()
+    wait_for(lambda: not found.running() or found.executions().total() > begun, "an execution")
+
+
 def test_successors_come_in_order_though_workers_die(tmp_path: Path) -> None:
     """Children and follow-ons, at every second execution the death of a worker: each job once, in the only order."""
     reference = run_uninterrupted(tmp_path / "reference", "successors")
     found = Trial(tmp_path / "trial", "successors", 7)
     found.start()
     while found.running():
-        begun = found.executions().total()
-        wait_for(lambda begun=begun: not found.running() or found.executions().total() > begun, "an execution")
+        wait_for_more(found)
         if found.running() and found.random.random() < 0.5:
             found.hurt("worker", 0)
     report = found.finish(reference)
