@@ -157,6 +157,7 @@ class Model:
         self.aliases: dict[int, int] = {}
         self.parents: dict[int, int] = {}
         self.contained: set[int] = set()
+        self.growths: set[int] = set()
         self.ends: dict[int, int] = {}
         self._memo: dict[int, tuple[DatumState, Any]] = {}
 
@@ -280,7 +281,10 @@ class Model:
         """How a block stands once nothing is left to do."""
         root = self.blocks[self.roots.get(block, block)]
         inside = [(r, self.views(r)[0]) for r in self.inside(block)]
-        if not root.sealed or any(v in (V.WAITING, V.READY, V.RUNNING) or self._growing(r) for r, v in inside):
+        grown = any(b in self.growths for b in self._around(block))  # such are handed in as a whole
+        if not (root.sealed or grown) or any(
+            v in (V.WAITING, V.READY, V.RUNNING) or self._growing(r) for r, v in inside
+        ):
             return BlockState.OPEN
         if any(v is V.ERROR and not self._is_contained(r, block) for r, v in inside):
             return BlockState.ERROR

@@ -461,6 +461,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert block is not None, f"run {row.id} grew, but has no block"
         root = self.model.roots[row.block]
         self.model.parents[block.id] = row.block
+        self.model.growths.add(block.id)
         self.model.add(plan, block.id, root, block.run_lo, block.out_lo, 0, len(plan.calls))
         row.grew = True
         for p, slot in enumerate(plan.graph.forwards):
