@@ -67,7 +67,10 @@ class World:
             g.forwards = [g.run("number", 7)]
             return g
         legs = [g.run("number", n * 10 + i) for i in range(3)]
-        legs += [g.run("grow", n - 1), g.run("shaky", legs[0], n)]
+        inner = g.block("contained", contained=True) if n == 2 else g.block("around") if n == 3 else 0
+        legs += [g.run("grow", n - 1, block=inner), g.run("shaky", legs[0], n, block=inner)]
+        if inner:
+            legs.append(g.run("anyway" if n == 2 else "add", g.end(inner), n))
         g.forwards = [g.run("add", g.gather(legs, tolerate=n % 2))]
         return g
 
@@ -75,7 +78,8 @@ class World:
         """What `grow` comes to when nothing fails."""
         if n == 0:
             return 7
-        return (sum(n * 10 + i for i in range(3)) + self.grown(n - 1) + (n * 10 + n + 1)) % LIMIT
+        rest = 1 + n if n > 1 else 0
+        return (sum(n * 10 + i for i in range(3)) + self.grown(n - 1) + (n * 10 + n + 1) + rest) % LIMIT
 
 
 class Drawn(NamedTuple):
@@ -104,19 +108,56 @@ def draw_loose(world: World, graph: Graph, made: list[Slot]) -> None:
             loose.append(graph.run(draw.choice(["anyway", "strict"]), *chosen))
 
 
+class Nest:
+    """Blocks in blocks, some of them contained.
+
+    Attributes:
+        open: those that may get further runs; what waits for the end of a block must not be in it, nor before it.
+    """
+
+    def __init__(self, draw: random.Random, graph: Graph) -> None:
+        self._draw = draw
+        self._graph = graph
+        self._parent: dict[int, int] = {}
+        self.open = [0]
+        for _ in range(draw.randint(0, 4)):
+            parent = draw.choice(self.open)
+            made = graph.block("inner", parent, contained=draw.random() < 0.4)
+            self._parent[made] = parent
+            self.open.append(made)
+
+    def end(self) -> Slot | None:
+        """The end of some block, which with all blocks in it gets nothing more."""
+        if not self._parent:
+            return None
+        chosen = self._draw.choice(sorted(self._parent))
+        self.open = [b for b in self.open if chosen not in self._around(b)]
+        return self._graph.end(chosen)
+
+    def _around(self, block: int) -> list[int]:
+        found = [block]
+        while found[-1]:
+            found.append(self._parent[found[-1]])
+        return found
+
+
 def draw_graph(world: World, graph: Graph) -> Drawn:
     draw = world.draw
     made: list[Slot] = []
     values: list[Any] = []
-    inner = [0]
-    for _ in range(draw.randint(0, 3)):
-        inner.append(graph.block("inner", draw.choice(inner)))
+    nest = Nest(draw, graph)
     for _ in range(draw.randint(3, 25)):
+        end = nest.end() if draw.random() < 0.2 else None
         options: dict[str, Any] = {
-            "block": draw.choice(inner), "priority": draw.choice([0, 0, 1]), "weight": draw.choice([1.0, 2.0]),
+            "block": draw.choice(nest.open), "priority": draw.choice([0, 0, 1]), "weight": draw.choice([1.0, 2.0]),
         }  # fmt: skip
         if made and draw.random() < 0.1:
             options["after"] = [draw.choice(made)]
+        if end is not None and draw.random() < 0.5:
+            options["after"] = [end]
+        elif end is not None:
+            made.append(end)
+            values.append(True)
         kind = draw.random()
         if len(made) > 2 and kind < 0.6:
             chosen = [draw.randrange(len(made)) for _ in range(draw.randint(1, 3))]
@@ -270,6 +311,25 @@ class Commander:
         gone = [d for d in seen if data[d][1] in GONE or (data[d][2] and data[data[d][2]][1] in GONE)]
         return {data[d][0] for d in gone}
 
+    def bereft(self, never: set[int]) -> set[int]:
+        """Runs that failed or were skipped, and name something for which one of `never` is needed."""
+        ends = self.d.rows("select id, run from datum where run is not null and state in (5, 6, 7)")
+        made: dict[int, int] = dict(tuple(end) for end in ends)
+        members = self.d.rows("select gather, lo, n, step from member")
+        inputs = self.d.rows("select e.run, e.datum from edge e join run r on r.id = e.run where r.state in (4, 5)")
+        found: set[int] = set()
+        while True:
+            lost = {d for d, run in made.items() if run in never | found}
+            for _ in members:
+                further = {g for g, lo, n, step in members if lost & set(range(lo, lo + n * step, step))}
+                if further <= lost:
+                    break
+                lost |= further
+            more = {run for run, datum in inputs if datum in lost}
+            if more <= found:
+                return found
+            found |= more
+
     def mend(self) -> bool:
         """Ask for whatever is still missing; False if nothing is."""
         for (hub,) in self.d.rows("select id from hub where active = 0 and name <> ? order by id", hubs.NOWHERE):
@@ -279,8 +339,9 @@ class Commander:
         # what a run grew is superseded with it and has no newer generation: who named that ended for good
         newer = {r[0] for r in self.d.rows("select old from supersede where kind = 2")}
         never = {r[0] for r in rows if r[2] & SUPERSEDED} - newer
-        for_good = never | {r for r in lost_inputs(self.d) if self.needs(r) & never}
-        rows = [r for r in rows if not r[2] & SUPERSEDED and (r[1] == RunState.CANCELLED or r[3] not in for_good)]
+        for_good = never | {r for r in lost_inputs(self.d) if self.needs(r) & never} | self.bereft(never)
+        rows = [r for r in rows if not r[2] & SUPERSEDED and r[0] not in for_good - never]
+        rows = [r for r in rows if r[1] == RunState.CANCELLED or r[3] not in for_good]
         for states, command in (
             ((RunState.HELD,), hold.unhold),
             ((RunState.INVALID,), rerun.rerun),

@@ -14,6 +14,13 @@ from tidemill.testing.graphs import Graph, Slot, Task
 V = RunView
 ENDED_BADLY = {V.ERROR: DatumState.ERROR, V.SKIPPED: DatumState.SKIPPED, V.CANCELLED: DatumState.CANCELLED}
 
+_END_OF = {
+    BlockState.OPEN: DatumState.PENDING,
+    BlockState.COMPLETE: DatumState.COMPLETE,
+    BlockState.ERROR: DatumState.ERROR,
+    BlockState.CANCELLED: DatumState.CANCELLED,
+}
+
 
 @dataclass(frozen=True)
 class Datum:
@@ -30,6 +37,7 @@ class Call:
     args: list[Any]
     after: list[Any] = field(default_factory=list)
     flags: int = 0
+    block: int = 0
 
 
 @dataclass
@@ -41,6 +49,15 @@ class Collection:
     position: int
 
 
+@dataclass
+class Nest:
+    """A block of a plan in a block of it (0 for the plan's own), and the slot of its end if somebody waits for that."""
+
+    parent: int
+    contained: bool
+    end: Slot | None = None
+
+
 class Plan:
     """A small graph as the test draws it; it can be handed to the engine, and to the model, piece by piece."""
 
@@ -50,11 +67,22 @@ class Plan:
         self.calls: list[Call] = []
         self.collections: list[tuple[Slot, Collection]] = []
         self.slots: list[Slot] = []
+        self.nests: list[Nest] = []
+
+    def block(self, parent: int, *, contained: bool) -> int:
+        """A further block; its number."""
+        self.nests.append(Nest(parent, contained))
+        return self.graph.block("inner", parent, contained=contained)
+
+    def end(self, block: int) -> Slot:
+        """The end of a block, in which nothing may be called any more."""
+        found = self.nests[block - 1].end = self.graph.end(block)
+        return found
 
     def call(self, call: Call) -> None:
         args = [Slot(id=a.id) if isinstance(a, Datum) else a for a in call.args]
         after = [Slot(id=a.id) if isinstance(a, Datum) else a for a in call.after]
-        found = self.graph.run(call.task, *args, after=after, flags=call.flags)
+        found = self.graph.run(call.task, *args, after=after, flags=call.flags, block=call.block)
         self.calls.append(call)
         self.slots += [found[p] for p in range(self.tasks[call.task].outputs)]
 
@@ -127,23 +155,36 @@ class Model:
         self.producers: dict[int, tuple[int, int]] = {}
         self.collections: dict[int, tuple[list[int], int]] = {}
         self.aliases: dict[int, int] = {}
+        self.parents: dict[int, int] = {}
+        self.contained: set[int] = set()
+        self.growths: set[int] = set()
+        self.ends: dict[int, int] = {}
         self._memo: dict[int, tuple[DatumState, Any]] = {}
 
     # ------------------------------------------------------------------------------------------------- what is there
 
     def add(self, plan: Plan, block: int, root: int, run_lo: int, out_lo: int, low: int, high: int) -> None:
-        """Calls `low … high-1` of a plan are in the store, in a block whose ids start there."""
+        """Calls `low … high-1` of a plan are in the store, in a block whose ids start there; its blocks follow it."""
 
         def datum(ref: Any) -> int:
             return ref.id if isinstance(ref, Datum) or ref.id else out_lo + plan.graph.number(ref)
 
         self.roots[block] = root
+        for number, nest in enumerate(plan.nests, 1):
+            self.roots[block + number] = root
+            self.parents[block + number] = block + nest.parent
+            if nest.contained:
+                self.contained.add(block + number)
+            if nest.end is not None:
+                self.ends[datum(nest.end)] = block + number
         for i in range(low, high):
             call = plan.calls[i]
             args = [Datum(datum(a)) if isinstance(a, (Slot, Datum)) else a for a in call.args]
             task = self.tasks[call.task]
             out = out_lo + plan.graph._runs[i].out
-            run = Run(run_lo + i, block, task, args, [datum(a) for a in call.after], out, not call.flags & 1)
+            run = Run(
+                run_lo + i, block + call.block, task, args, [datum(a) for a in call.after], out, not call.flags & 1
+            )
             self.runs[run.id] = run
             self.producers.update({out + p: (run.id, p) for p in range(task.outputs)})
         for slot, made in plan.collections:
@@ -169,6 +210,9 @@ class Model:
             return self.datum(self.aliases[datum])
         if datum in self.collections:
             return self._collection(*self.collections[datum])
+        if datum in self.ends:
+            end = self.block(self.ends[datum])
+            return _END_OF[end], True if end is BlockState.COMPLETE else None
         if datum not in self.producers:
             return DatumState.PENDING, None
         run, port = self.producers[datum]
@@ -234,14 +278,40 @@ class Model:
         return all(self.datum(row.out + p)[0] is DatumState.COMPLETE for p in range(row.task.outputs))
 
     def block(self, block: int) -> BlockState:
-        """How a root block stands once nothing is left to do."""
-        found = self.blocks[block]
-        views = [self.views(r)[0] for r in self.runs.values() if self.roots[r.block] == block]
-        if not found.sealed or any(v in (V.WAITING, V.READY, V.RUNNING) for v in views):
+        """How a block stands once nothing is left to do."""
+        root = self.blocks[self.roots.get(block, block)]
+        inside = [(r, self.views(r)[0]) for r in self.inside(block)]
+        grown = any(b in self.growths for b in self._around(block))  # such are handed in as a whole
+        if not (root.sealed or grown) or any(
+            v in (V.WAITING, V.READY, V.RUNNING) or self._growing(r) for r, v in inside
+        ):
             return BlockState.OPEN
-        if V.ERROR in views:
+        if any(v is V.ERROR and not self._is_contained(r, block) for r, v in inside):
             return BlockState.ERROR
-        return BlockState.CANCELLED if V.CANCELLED in views or found.abandoned else BlockState.COMPLETE
+        abandoned = root.abandoned and root.id == block
+        return BlockState.CANCELLED if abandoned or any(v is V.CANCELLED for _, v in inside) else BlockState.COMPLETE
+
+    def inside(self, block: int) -> list[Run]:
+        """The runs in a block and below it."""
+        return [r for r in self.runs.values() if block in self._around(r.block)]
+
+    def _around(self, block: int) -> list[int]:
+        """A block and what it lies in, from the inside."""
+        found = [block]
+        while found[-1] in self.parents:
+            found.append(self.parents[found[-1]])
+        return found
+
+    def _is_contained(self, row: Run, block: int) -> bool:
+        """Whether what fails in a run is no failure of this block around it."""
+        around = self._around(row.block)
+        return not self.contained.isdisjoint(around[: around.index(block)])
+
+    def _growing(self, row: Run) -> bool:
+        """Whether a run grew what has not been looked at."""
+        return (
+            row.own is V.COMPLETE and not row.grew and row.task.name == "grow" and isinstance(self.outcome(row), Plan)
+        )
 
     # ------------------------------------------------------------------------------------------------- adopting
 

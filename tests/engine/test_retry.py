@@ -1,5 +1,7 @@
 """Retry by hand: what ended because of a failure lives again, what had consumed it is superseded."""
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
@@ -231,3 +233,13 @@ def test_a_collection_that_ends_again_names_who_is_to_blame_now(drive: Drive) ->
     assert d.view(d.run_id(block, after)) is RunView.SKIPPED
     assert d.run(d.run_id(block, after)).cause == bad
     assert d.rows("select cause from datum where id = ?", d.datum(block, g, whole)) == [(bad,)]
+
+
+def test_the_gaps_between_attempts_double(drive: Drive) -> None:
+    d = drive(Task("shaky", Switch(), options={"retries": 4, "backoff": 1.0}))
+    g = d.graph()
+    g.run("shaky", 1)
+    d.submit(g)
+    d.settle()
+    starts = [t for (t,) in d.rows("select t0 from attempt order by n")]
+    assert [b - a for a, b in pairwise(starts)] == [1.0, 2.0, 4.0, 8.0]

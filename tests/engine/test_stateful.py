@@ -57,9 +57,10 @@ def grow(x: Any) -> Any:
         return 0
     made = Plan(TASKS)
     made.call(Call("add", [n, 1]))
-    made.call(Call("grow", [n - 1]))
+    inner = made.block(0, contained=n > 2) if n > 1 else 0
+    made.call(Call("grow", [n - 1], block=inner))
     made.collect([made.slots[0], made.slots[1]], 0)
-    made.call(Call("add", [made.slots[2]]))
+    made.call(Call("add", [made.slots[2]], [made.end(inner)] if inner else []))
     made.graph.forwards = [made.slots[3 if n > 1 else 1]]
     return made
 
@@ -151,14 +152,22 @@ class EngineMachine(RuleBasedStateMachine):
 
     def draw_plan(self, data: st.DataObject) -> Plan:
         plan = Plan(TASKS)
-        known = [Datum(d) for d in (*self.model.producers, *self.model.collections)]
+        known = [Datum(d) for d in (*self.model.producers, *self.model.collections, *self.model.ends)]
+        inner = [0]
+        for _ in range(data.draw(st.integers(0, 2), "blocks")):
+            inner.append(plan.block(data.draw(st.sampled_from(inner), "parent"), contained=data.draw(st.booleans())))
         for _ in range(data.draw(st.integers(1, 6), "calls")):
+            if len(inner) > 1 and data.draw(st.integers(0, 3), "end") == 0:
+                chosen = data.draw(st.sampled_from(inner[1:]), "ended")
+                inner = [b for b in inner if b != chosen and (not b or plan.nests[b - 1].parent != chosen)]
+                plan.slots.append(plan.end(chosen))
             name = data.draw(st.sampled_from(sorted(TASKS)), "task")
             refs = [*plan.slots, *known[-6:]]
             argument = st.integers(0, 2) | st.sampled_from(refs) if refs else st.integers(0, 2)
             args = data.draw(st.lists(argument, min_size=1, max_size=1 if name == "grow" else 3), "arguments")
             after = data.draw(st.lists(st.sampled_from(refs), max_size=1), "after") if refs else []
-            plan.call(Call(name, args, after, data.draw(st.sampled_from([0, 0, 0, 1]), "flags")))
+            block = data.draw(st.sampled_from(inner), "block")
+            plan.call(Call(name, args, after, data.draw(st.sampled_from([0, 0, 0, 1]), "flags"), block))
             if data.draw(st.integers(0, 3), "collect") == 0:
                 members = data.draw(st.lists(st.sampled_from(plan.slots), max_size=4), "members")
                 plan.collect(members, data.draw(st.integers(0, 1), "tolerate"))
@@ -364,6 +373,10 @@ class EngineMachine(RuleBasedStateMachine):
             if tolerate and any(self.model.datum(m)[0] in FAILED for m in members):
                 return []
         ended = (V.ERROR, V.SKIPPED, V.CANCELLED)
+        for end, block in self.model.ends.items():
+            whole = self.model.datum(end)[0] is DatumState.COMPLETE
+            if whole and any(self.model.views(r)[0] in ended for r in self.model.inside(block)):
+                return []
         return [r.id for r in self.model.runs.values() if self.model.views(r)[0] in ended]
 
     @precondition(lambda self: self.ended_runs())
@@ -447,6 +460,8 @@ class EngineMachine(RuleBasedStateMachine):
             block = blocks.owned_by(self.driver.engine.db, row.id)
         assert block is not None, f"run {row.id} grew, but has no block"
         root = self.model.roots[row.block]
+        self.model.parents[block.id] = row.block
+        self.model.growths.add(block.id)
         self.model.add(plan, block.id, root, block.run_lo, block.out_lo, 0, len(plan.calls))
         row.grew = True
         for p, slot in enumerate(plan.graph.forwards):
@@ -460,7 +475,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.learn()
         db = self.driver.engine.db
         check_invariants(db)
-        ids = [*self.model.producers, *self.model.collections]
+        ids = [*self.model.producers, *self.model.collections, *self.model.ends]
         with db.transaction(write=False):
             states = data.states(db, ids)
         for d in ids:

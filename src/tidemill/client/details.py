@@ -16,7 +16,7 @@ from tidemill.model.ids import Id, datum_id, run_id
 from tidemill.model.preview import preview, shorten, size_text
 from tidemill.model.protocol import Failure, Input
 from tidemill.model.spec import TaskSpec
-from tidemill.model.states import AttemptState, DatumState, Reason
+from tidemill.model.states import AttemptState, BlockState, DatumState, Reason
 from tidemill.model.values import inputs_in
 from tidemill.provenance.find import find_run
 from tidemill.provenance.meaning import Meaning, Specs, meanings
@@ -235,6 +235,7 @@ class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
         parent: the block around it, 0 for a workflow.
         grown_by: the run that called its runs, "" for those of a workflow itself.
         parts: the blocks in it, some of them.
+        contained: what ended badly in contained blocks, so that the workflow did not fail because of it.
         result: previews of the data that the workflow's result is made of.
     """
 
@@ -244,6 +245,7 @@ class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
     grown_by: str
     parts: list[int]
     result: list[str]
+    contained: str = ""
 
     def __str__(self) -> str:
         shown = queries.Status(store="", served=False, blocks=[self.status], more=False)
@@ -251,6 +253,7 @@ class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
             ("part of", f"block {self.parent}" if self.parent else ""),
             ("called by", self.grown_by),
             ("parts", ", ".join(map(str, self.parts))),
+            ("contained", self.contained),
             ("result", ", ".join(self.result)),
         ]
         return "\n\n".join(filter(None, [str(shown), views.fields(pairs)]))
@@ -423,13 +426,15 @@ def _show_block(db: Database, place: Place, block: int) -> BlockInfo:
     submitted = blocks.delta(db, block) if row.parent is None else None
     result = blocks.result_of(submitted, row.out_lo) if submitted is not None else None
     newest = [supersedes.newest(db, ref) for ref in result[1][:SHOWN]] if result is not None else []
+    status = queries.block_status(db, place, row)
     return BlockInfo(
-        status=queries.block_status(db, place, row),
+        status=status,
         workflow=row.root,
         parent=row.parent or 0,
         grown_by=_run_name(owner, row.owner),
         parts=[b.id for b in blocks.children(db, block)][:SHOWN],
         result=[t for t in _previews(db, newest, 120) if t],
+        contained=queries.contained(status, row) if row.parent is None and row.state >= BlockState.COMPLETE else "",
     )
 
 

@@ -21,6 +21,9 @@ from tidemill.stores.state.database import Database
 SHOWN = 3
 """Failures reported in full."""
 
+MOST = 1000
+"""Failures looked at where some are in contained blocks."""
+
 LOG_LINES = 10
 """Last lines of the log that are shown."""
 
@@ -37,6 +40,7 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
         attempts: every try.
         scratch: its directory, if that was kept.
         because_of: the run that it failed because of, "" for its own failure.
+        contained: it failed in a contained block, so that the workflow did not fail because of it.
         command: runs this step alone in a terminal.
     """
 
@@ -51,6 +55,7 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
     scratch: str
     because_of: str
     command: str
+    contained: bool = False
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -62,7 +67,7 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def _lines(self) -> Iterator[str]:
-        yield f"✗ {self.task} (run {self.id})"
+        yield f"✗ {self.task} (run {self.id})" + (", in a contained block" if self.contained else "")
         if self.because_of:
             yield f"  because of run {self.because_of}"
         elif self.kind:
@@ -102,7 +107,7 @@ def error_of(db: Database, store: str, block: int) -> RunFailedError:
     """The error for a root block that ended with failures: the first of them in full."""
     row = blocks.get(db, block)
     assert row is not None
-    failed = failures(db, store, block, SHOWN)
+    failed = [f for f in failures(db, store, block, SHOWN) if not f.contained]
     parts = [str(f) for f in failed]
     more = row.failed - len(failed)
     if more > 0:
@@ -115,9 +120,26 @@ def error_of(db: Database, store: str, block: int) -> RunFailedError:
     )
 
 
+def without_result(db: Database, store: str, block: int, cause: int) -> RunFailedError:
+    """The error for a root block that did not fail, though a part of its result has no value because of run `cause`."""
+    row = blocks.get(db, block)
+    assert row is not None
+    why = report(db, store, cause)
+    return RunFailedError(
+        f"{row.name} has no result: what it returns needs {why.task} (run {why.id}), which has none\n\n{why}",
+        run=why.id,
+        report=str(why),
+        hint='a task with on_error="run" and on_skipped="run" gets None in its place, and may return something else',
+    )
+
+
 def failures(db: Database, store: str, block: int, limit: int = SHOWN) -> list[FailureReport]:
-    """The first runs of a workflow that failed by themselves."""
-    return [report(db, store, r.id) for r in overview.listed(db, state="error", own=True, block=block, limit=limit)]
+    """The first runs of a workflow that failed by themselves; those in contained blocks come last."""
+    found = blocks.get(db, block)
+    aside = overview.contained(db, found.root) if found is not None else set()
+    rows = overview.listed(db, state="error", own=True, block=block, limit=MOST if aside else limit)
+    rows = sorted(rows, key=lambda r: r.block in aside)[:limit]
+    return [msgspec.structs.replace(report(db, store, r.id), contained=r.block in aside) for r in rows]
 
 
 def report(db: Database, store: str, run: int) -> FailureReport:

@@ -405,3 +405,9 @@ def _error(row: Listed, tried: Sequence[attempts.Attempt], causes: dict[int, lin
         failure = _failure(bodies[-1])
         return f"{failure.kind}: {failure.message}"
     return ""
+
+
+def contained(status: BlockStatus, row: Block) -> str:
+    """What is left out of the counters of a workflow that has ended."""
+    found = [(status.failed - row.failed, "failed"), (status.skipped - row.skipped, "skipped")]
+    return ", ".join(f"{n} {what}" for n, what in found if n > 0)

@@ -243,7 +243,12 @@ def read(store: Store, id: str | int, reader: Reader) -> Any:
         raise RunCancelledError(f"block {block} was cancelled", hint=f"tidemill retry {block} runs it again")
     if state == BlockState.ERROR and not handled.all_handled(store.db, block):
         raise failures.error_of(store.db, store.url, block)
-    return reader.result(block)
+    try:
+        return reader.result(block)
+    except RunFailedError as error:
+        if not error.run.isdecimal():
+            raise
+        raise failures.without_result(store.db, store.url, block, int(error.run)) from None
 
 
 def options_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,7 +7,7 @@ from tidemill.model.events import Kind
 from tidemill.model.states import BlockState, DatumState
 from tidemill.model.values import encode
 from tidemill.stores.state import blocks, data, runs
-from tidemill.stores.state.blocks import Block, Counted
+from tidemill.stores.state.blocks import Counted
 
 _DONE = encode(True)
 _END = digest(_DONE)
@@ -60,7 +60,7 @@ def _close(turn: Turn, row: Counted) -> None:
     if turn.engine.temporary:
         files.block_closed(turn, row.id, state)
     if row.parent is not None:
-        climb(turn, row.id, row.parent)
+        climb(turn, row.id, row.parent, +1)
 
 
 def end_datum(turn: Turn, block: int, out: int, state: BlockState) -> None:
@@ -89,19 +89,17 @@ def _root_cause(turn: Turn, block: int) -> int:
     return int(min(found)[1]) if found else 0
 
 
-def climb(turn: Turn, block: int, parent: int) -> None:
-    """A child closed: its counters join its parent's."""
+def climb(turn: Turn, block: int, parent: int, sign: int) -> None:
+    """A child closed (+1) or reopened (-1): its counters join or leave its parent's. What ended badly in a contained
+    child is left out.
+    """
     row = blocks.get(turn.db, block)
     assert row is not None
-    turn.change(parent, OPEN, -1)
-    for what, n in counted(row):
-        turn.change(parent, what, n)
-
-
-def counted(row: Block) -> list[tuple[int, int]]:
-    """(what, number) of what an ended block counts in its parent: of a contained one without what ended badly in it."""
+    turn.change(parent, OPEN, -sign)
     failed, skipped, total = row.failed, row.skipped, row.total
     if row.flags & blocks.CONTAINED:
         failed, skipped, total = 0, 0, total - failed - skipped
-    counts = (DONE, row.done), (REUSED, row.reused), (FAILED, failed), (SKIPPED, skipped)
-    return [(what, n) for what, n in (*counts, (CANCELLED, row.cancelled), (TOTAL, total)) if n]
+    totals = (DONE, row.done), (REUSED, row.reused), (FAILED, failed), (SKIPPED, skipped)
+    for what, n in (*totals, (CANCELLED, row.cancelled), (TOTAL, total)):
+        if n:
+            turn.change(parent, what, sign * n)

@@ -102,6 +102,9 @@ def missing(turn: Turn, row: Block) -> list[int]:
     high = row.out_lo + row.out_n
     wanted = {f.target for f in data.forwards_into(turn.db, low, high)}
     wanted.update(edges.data_between(turn.db, low, high))
+    if wanted and row.block_n:
+        inner = blocks.get_many(turn.db, list(range(row.block_lo, row.block_lo + row.block_n)))
+        wanted -= {b.out for b in inner.values() if b.out is not None}
     return sorted(wanted - gathers.states(turn.db, sorted(wanted)).keys())
 
 

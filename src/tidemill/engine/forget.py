@@ -62,6 +62,7 @@ def _reset_rows(turn: Turn, ids: list[int]) -> list[int]:
     if turn.engine.doomed:
         untold.update(queues.undoom(turn.db, gone))
     turn.dead = [d for d in turn.dead if d.datum not in set(gone)]
+    turn.hear = [h for h in turn.hear if h[0] not in set(gone)]
     return [d for d in gone if d not in untold]
 
 

@@ -85,7 +85,7 @@ def reopen(turn: Turn, ids: set[int]) -> Reopened:
         if not blocks.reopen(turn.db, b):
             continue
         if row.parent is not None:
-            _leave_parent(turn, row, row.parent)
+            close.climb(turn, b, row.parent, -1)
         if row.flags & CANCELLING:
             blocks.set_flags(turn.db, b, row.flags & ~CANCELLING)
         _sort_out(turn, row, reopened)
@@ -97,12 +97,6 @@ def reopen(turn: Turn, ids: set[int]) -> Reopened:
         if row.parent is None and ended:
             hubs.set_active(turn, row.hub, active=True)
     return reopened
-
-
-def _leave_parent(turn: Turn, row: Block, parent: int) -> None:
-    turn.change(parent, OPEN, +1)
-    for what, n in close.counted(row):
-        turn.change(parent, what, -n)
 
 
 def _sort_out(turn: Turn, row: Block, reopened: Reopened) -> None:

@@ -129,8 +129,9 @@ def _number(turn: Turn, cone: Cone, places: dict[int, Layout], given: dict[int, 
         mapped[g] = next_out[home]
         next_out[home] += 1
     for out, block in cone.outs.items():
-        mapped[out] = turn.engine.reserve("datum", 1)
-        blocks.set_out(turn.db, block, mapped[out])
+        if out not in given:  # else the next generation of the block has it
+            mapped[out] = turn.engine.reserve("datum", 1)
+        blocks.set_out(turn.db, block, None if out in given else mapped[out])
     for x in cone.promised:
         at, seen = x, set()
         while at not in mapped and at in cone.promised and at not in seen:
@@ -260,10 +261,11 @@ def _chunk(turn: Turn, cone: Cone, place: Layout, mine: list[Run], numbers: Numb
         | (RunFlag.NO_CACHE if r.id in doubtful else 0)
         for r in mine
     ]
+    aside = turn.untold([datum for found in inputs.values() for _, datum, state in found if state is not None])
     edge_run, edge_port, edge_ref, pending = [], [], [], []
     for i, r in enumerate(mine):
         found = sorted(inputs.get(r.id, []))
-        arrived = sum(1 for _, _, state in found if state == data.COMPLETE or state in data.GONE)
+        arrived = sum(1 for _, d, s in found if (s == data.COMPLETE or s in data.GONE) and d not in aside)
         pending.append(r.pending + arrived if r.flags & RunFlag.PARTIAL else len(found))
         edge_run += [i] * len(found)
         edge_port += [port for port, _, _ in found]

@@ -149,7 +149,7 @@ class Block:
         return Future(self._graph, slot, (), Kind(f"the block {self.name}", "done", bool), -1)
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        raise pickle.PicklingError(f"the block {self.name} is no value; pass {self.name}.done, or wait for it")
+        raise pickle.PicklingError(f"the block {self.name} is no value; wait for it with after, or pass its .done")
 
     def __repr__(self) -> str:
         return f"<block {self.name}>"

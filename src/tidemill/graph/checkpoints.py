@@ -11,6 +11,7 @@ from typing import Any
 
 from tidemill.graph import context
 from tidemill.graph.check import UNKNOWN
+from tidemill.graph.locate import pickled
 from tidemill.graph.ports import P, Signature
 from tidemill.graph.roles import CHECKPOINT, JUDGE, as_role
 from tidemill.graph.sweep import block
@@ -28,8 +29,10 @@ class _Judge(Task[..., Any]):
     """
 
     def __init__(self, step: Task[..., Any], number: int) -> None:
-        run = OnInput.RUN
-        policies = replace(step.details.policies, on_error=run, on_skipped=run, on_cancelled=run)
+        # what somebody cancelled is not done again
+        policies = replace(
+            step.details.policies, on_error=OnInput.RUN, on_skipped=OnInput.RUN, on_cancelled=OnInput.SKIP
+        )
         super().__init__(step.fn, replace(step.details, policies=policies))
         self.step = step
         self.number = number
@@ -44,7 +47,11 @@ class _Judge(Task[..., Any]):
         return found
 
     def _specify(self) -> TaskSpec:
-        return as_role(super()._specify(), f"{JUDGE}:{self.number}", self.step.details.policies, self.step.spec.digest)
+        found, step = super()._specify(), self.step
+        alone = found.python is not None and found.python.pickled
+        role = f"{JUDGE}:{self.number}"
+        body = pickled(step, step.name) if alone else b""
+        return as_role(found, role, step.details.policies, step.spec.digest, body)
 
 
 def play(found: Task[..., Any], spec: TaskSpec, values: list[Any]) -> Any:
@@ -53,13 +60,15 @@ def play(found: Task[..., Any], spec: TaskSpec, values: list[Any]) -> Any:
     assert python is not None
     step = found.options(**python.options)
     role, _, number = python.role.partition(":")
+    graph: Any = context.current()
     if role == CHECKPOINT:
+        if graph.draw:  # else its second try would be what the second try of a checkpoint around it begins with
+            graph.draw = [0, *graph.draw]
         return _try(step, 0, values)
     width = max(1, len(step.output_names))
     results, done, rest = values[:width], values[width], values[width + 1 :]
     if done:
         return results[0] if width == 1 else tuple(results)
-    graph: Any = context.current()
     graph.draw = [int(number) + 1, *graph.draw]
     return _try(step, int(number) + 1, rest)
 

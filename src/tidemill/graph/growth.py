@@ -10,6 +10,7 @@ from tidemill.graph.entry import Entry
 from tidemill.graph.future import Future, Group, Pending
 from tidemill.graph.gathers import reference
 from tidemill.graph.literals import Keeper
+from tidemill.graph.structure import pending
 from tidemill.model.delta import Growth
 from tidemill.model.errors import WiringError
 from tidemill.model.spec import TaskSpec
@@ -72,6 +73,9 @@ def grow(value: Any, growing: Growing, spec: TaskSpec) -> Growth | None:
             return None
         graph = growing.open()
     try:
+        if graph.runs == 0 and not pending(value):  # there was a block, and nothing in it
+            graph.problems.check()
+            return None
         slots = [_forwarded(graph, part) for part in _outputs(value, spec)]
         cycles.check(graph)
     except WiringError as error:

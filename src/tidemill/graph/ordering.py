@@ -21,7 +21,8 @@ def after(graph: Any, target: Any, others: Sequence[object]) -> None:
         return
     for leaf in targets:
         if leaf.runs_ is None if isinstance(leaf, Elements) else leaf.run_ < 0:
-            graph.problem(f"{leaf.what_()} is a gathered list, not a run, so it cannot wait for anything")
+            what = "the end of a block" if isinstance(leaf, Future) and leaf.slot_ >= END else "a gathered list"
+            graph.problem(f"{leaf.what_()} is {what}, not a run, so it cannot wait for anything")
             return
     for other in _others(graph, others):
         for leaf in targets:
@@ -36,8 +37,7 @@ def _targets(target: Any) -> list[Any]:
 
 
 def _others(graph: Any, others: Sequence[object]) -> list[Any]:
-    ends = [other.done if isinstance(other, Block) else other for other in others]
-    built = rewrite(ends, graph.settled)
+    built = rewrite([_ended(other) for other in others], graph.settled)
     found: list[Any] = []
     for other in built:
         parts = _targets(other)
@@ -45,6 +45,13 @@ def _others(graph: Any, others: Sequence[object]) -> list[Any]:
             graph.problem(f"only calls can be waited for, not {other!r}")
         found += [p for p in parts if p.kind_ is not BROKEN and not _literal(graph, p)]
     return found
+
+
+def _ended(other: Any) -> Any:
+    """The ends of blocks, also of those in a list."""
+    if isinstance(other, Block):
+        return other.done
+    return [_ended(one) for one in other] if type(other) in (list, tuple) else other
 
 
 def _literal(graph: Any, leaf: Any) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 from tidemill.graph.code import combine
 from tidemill.graph.policies import Policies
 from tidemill.model.digest import digest
-from tidemill.model.spec import TaskSpec
+from tidemill.model.spec import Resources, TaskSpec
 
 CHECKPOINT, JUDGE = "checkpoint", "judge"
 """Roles; that of a judge is followed by the number of the try that it judges."""
@@ -34,6 +34,5 @@ def as_role(spec: TaskSpec, role: str, policies: Policies, base: bytes, pickled:
         pickled=pickled or spec.python.pickled,
     )
     name = f"{spec.name}.{role.partition(':')[0]}"
-    return msgspec.structs.replace(
-        spec, name=name, digest=combine(parts), parts=parts, python=python, retries=0, timeout=0.0
-    )
+    spec = msgspec.structs.replace(spec, name=name, digest=combine(parts), parts=parts, python=python)
+    return msgspec.structs.replace(spec, retries=0, timeout=0.0, resources=Resources())

@@ -19,6 +19,8 @@ from tidemill.model.values import encode
 
 LOG = "TIDEMILL_CRASH_LOG"
 """Environment variable: the file to which every execution appends a line."""
+AGAIN = "again"
+"""Labels that begin so are those of runs that a checkpoint does again."""
 SLOWEST = 0.012
 """Seconds that the slowest run takes; they differ, and each has its own."""
 
@@ -76,6 +78,34 @@ def countdown(label: str, n: int, before: list[Any]) -> list[Any]:
     """Grows: itself again, with one less to do."""
     found = noted(label, before)
     return countdown(f"{label}.", n - 1, found) if n else found
+
+
+@tm.task
+def job(label: str, children: list[list[Any]], following: list[list[Any]]) -> list[Any]:
+    """Grows: its children, and after everything below them what follows on. Each of these is a list of its
+    arguments.
+    """
+    found = noted(label)
+    with tm.block("children") as below:
+        grown = [job(*child) for child in children]
+    with tm.after(below):
+        grown += [job(*follower) for follower in following]
+    return of_many(f"{label} whole", [found, *grown]) if grown else found
+
+
+@tm.task
+def third_time(label: str) -> list[Any]:
+    """Fails when it is executed for the first two times, by whomever."""
+    found = noted(label)
+    if Path(os.environ[LOG]).read_text(encoding="utf-8").splitlines().count(label) < 3:
+        raise RuntimeError(f"{label} fails the first times")
+    return found
+
+
+@tm.task(checkpoint=True, retries=9)
+def point(label: str) -> list[Any]:
+    """Grows what fails, and is done again."""
+    return of_many(f"{label} whole", [noted(label), one(f"{label} part"), third_time(f"{label} in the end")])
 
 
 @tm.task
@@ -137,6 +167,17 @@ def recursive() -> Any:
 
 
 @tm.workflow
+def successors() -> Any:
+    first = ["B", [["C", [], []]], [["D", [], []]]]
+    return job("A", [first], [["E", [["F", [], []]], [["G", [], []]]]])
+
+
+@tm.workflow
+def checkpoints() -> Any:
+    return of_many("checkpoints", [point(f"{AGAIN} {i}") for i in range(3)])
+
+
+@tm.workflow
 def commands() -> Any:
     return of_files("commands", [double(f"double {i}", write(f"write {i}")) for i in range(6)])
 
@@ -147,7 +188,8 @@ def failing() -> Any:
 
 
 SHAPES: dict[str, Callable[[], Any]] = {
-    flow.__name__: flow for flow in (independent, chain, lattice, gathered, grown, recursive, commands, failing)
+    flow.__name__: flow
+    for flow in (independent, chain, lattice, gathered, grown, recursive, successors, checkpoints, commands, failing)
 }
 
 

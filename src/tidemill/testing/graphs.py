@@ -10,18 +10,30 @@ from typing import Any
 
 import msgspec
 
-from tidemill.model.delta import BlockSpec, Chunk, ClassSpec, GatherSpec, Growth, Header, Members, RunFlag, local
+from tidemill.model.delta import (
+    BlockFlag,
+    BlockSpec,
+    Chunk,
+    ClassSpec,
+    GatherSpec,
+    Growth,
+    Header,
+    Members,
+    RunFlag,
+    local,
+)
 from tidemill.model.digest import digest
 from tidemill.model.spec import Port, Resources, TaskSpec, encode_spec
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _GATHERED = 1 << 40
+_SPARE, _ENDS = 2 * _GATHERED, 3 * _GATHERED
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """An output: number `number` of a graph (collections are counted apart, from `_GATHERED` on), or datum `id` of the
-    store.
+    """An output: number `number` of a graph (collections, data that no run makes and ends of blocks are counted apart,
+    from `_GATHERED`, `_SPARE` and `_ENDS` on), or datum `id` of the store.
     """
 
     number: int = -1
@@ -84,7 +96,8 @@ class Graph:
         self._runs: list[_Run] = []
         self._outputs = 0
         self._gathers: list[tuple[int, Sequence[Slot], dict[str, Any]]] = []
-        self._blocks: list[tuple[int, int, str]] = []
+        self._blocks: list[tuple[int, str, int]] = []
+        self._ends: list[int] = []
         self._spare = 0
         self.result: list[Slot] = []
         self.forwards: list[Slot] = []
@@ -130,23 +143,30 @@ class Graph:
         self._gathers.append((len(self._runs), list(members), options))
         return Slot(_GATHERED + len(self._gathers) - 1)
 
-    def block(self, name: str, parent: int = 0) -> int:
-        """A block of the graph; its local number."""
-        number = len(self._blocks) + 1
-        self._blocks.append((number, parent, name))
-        return number
+    def block(self, name: str, parent: int = 0, *, contained: bool = False) -> int:
+        """A block of the graph; its local number. What fails in a `contained` one is nobody else's failure."""
+        self._blocks.append((parent, name, BlockFlag.CONTAINED if contained else 0))
+        return len(self._blocks)
+
+    def end(self, block: int) -> Slot:
+        """The end of a block of the graph: True once everything in it has ended well."""
+        if block not in self._ends:
+            self._ends.append(block)
+        return Slot(_ENDS + self._ends.index(block))
 
     def outside(self) -> Slot:
         """A datum that no run makes. Ask for it after all runs and collections."""
         self._spare += 1
-        return Slot(2 * _GATHERED + self._spare - 1)
+        return Slot(_SPARE + self._spare - 1)
 
     # ------------------------------------------------------------------------------------------------- the delta
 
     def number(self, slot: Slot) -> int:
         """The local output number of a slot of this graph."""
-        if slot.number >= 2 * _GATHERED:
-            return self._outputs + len(self._gathers) + slot.number - 2 * _GATHERED
+        if slot.number >= _ENDS:
+            return self._outputs + len(self._gathers) + self._spare + slot.number - _ENDS
+        if slot.number >= _SPARE:
+            return self._outputs + len(self._gathers) + slot.number - _SPARE
         return slot.number if slot.number < _GATHERED else self._outputs + slot.number - _GATHERED
 
     def _ref(self, slot: Slot) -> int:
@@ -154,7 +174,7 @@ class Graph:
 
     def header(self) -> Header:
         """The header; the tasks and classes in order of first use."""
-        outputs = self._outputs + len(self._gathers) + self._spare
+        outputs = self._outputs + len(self._gathers) + self._spare + len(self._ends)
         specs = [encode_spec(self._tasks[t].spec()) for t in self._names()]
         refs = [self._ref(s) for s in self.result]
         return Header(specs, self._classes(), len(self._runs), outputs, len(self._blocks), _pack(len(refs)), refs)
@@ -169,7 +189,7 @@ class Graph:
         """The chunks, of `size` runs each."""
         names = {n: i for i, n in enumerate(self._names())}
         classes = {c: i for i, c in enumerate(self._classes())}
-        blocks = [BlockSpec(*b) for b in self._blocks]
+        blocks = [self._block(number) for number in range(1, len(self._blocks) + 1)]
         made = []
         for low in range(0, max(1, len(self._runs)), size):
             high = min(low + size, len(self._runs))
@@ -196,6 +216,11 @@ class Graph:
                 )
             )
         return made
+
+    def _block(self, number: int) -> BlockSpec:
+        parent, name, bits = self._blocks[number - 1]
+        out = self.number(self.end(number)) if number in self._ends else -1
+        return BlockSpec(number, parent, name, out, bits)
 
     def _gather(self, index: int) -> GatherSpec:
         _, slots, options = self._gathers[index]

@@ -16,6 +16,11 @@ _LIVE, _HELD = int(RunState.LIVE), int(RunState.HELD)
 _ENDED_BADLY = (RunState.ERROR, RunState.SKIPPED, RunState.CANCELLED)
 _UNDECIDED = (_LIVE, _HELD, *_ENDED_BADLY)
 _COUNTERS = ("open", "done", "reused", "failed", "skipped", "cancelled", "total")
+_END_OF = {
+    BlockState.COMPLETE: DatumState.COMPLETE,
+    BlockState.ERROR: DatumState.ERROR,
+    BlockState.CANCELLED: DatumState.CANCELLED,
+}
 _GONE = {DatumState.EXPIRED, DatumState.DELETED, DatumState.LOST}
 
 
@@ -72,6 +77,7 @@ class _Store:
         yield from self._outputs()
         yield from self._ends()
         yield from self._block_counts()
+        yield from self._block_ends()
         yield from self._collections()
         yield from self._promises()
         if quiet:
@@ -164,9 +170,11 @@ class _Store:
                     yield f"datum {datum[0]} is an alias of {datum[4]}, which is {source}"
 
     def _ends(self) -> Iterator[str]:
-        # what an invalid run ended as stays until it is rerun; a growth may be cancelled before all of it is made
-        kept = {row[8] for row in self.runs.values() if row[4] == RunState.INVALID}
+        # what an invalid or superseded run ended as stays; a growth may be cancelled before all of it is made
+        kept = {row[8] for row in self.runs.values() if row[4] == RunState.INVALID or row[7] & flags.SUPERSEDED}
         kept |= {run for run, row in self.runs.items() if row[7] & (flags.GREW | flags.SUPERSEDED)}
+        # while a block is being stopped nothing in it is revived
+        kept |= {row[8] for row in self.runs.values() if self.blocks[row[2]][3] & blocks.CANCELLING}
         for row in self.runs.values():
             if row[4] in _ENDED_BADLY:
                 cause = self.runs.get(row[8])
@@ -251,9 +259,23 @@ class _Store:
             vague.add(parent)
         if state in (BlockState.OPEN, BlockState.CLOSING):
             expected[parent]["open"] += 1
-        else:
-            for name in _COUNTERS[1:]:
-                expected[parent][name] += expected[b][name]
+            return
+        found = expected[b]
+        if row[3] & blocks.CONTAINED:
+            found = found - Counter(failed=found["failed"], skipped=found["skipped"])
+            found["total"] -= expected[b]["failed"] + expected[b]["skipped"]
+        for name in _COUNTERS[1:]:
+            expected[parent][name] += found[name]
+
+    def _block_ends(self) -> Iterator[str]:
+        for b, row in self.blocks.items():
+            if row[7] is None:
+                continue
+            found = self.data.get(row[7])
+            ended = None if found is None else DatumState(found[2])
+            wanted = _END_OF.get(BlockState(row[2]))
+            if ended is not wanted:
+                yield f"block {b} is {BlockState(row[2]).name}, but its end {row[7]} is {ended}"
 
     # ------------------------------------------------------------------------------------------------- data
 

@@ -277,9 +277,10 @@ def _lookup(module: types.ModuleType, python: Python, spec: TaskSpec) -> Any:
 
 
 def _same(found: Any, spec: TaskSpec) -> bool:
-    """Whether a task has the submitted digest. A function that is no task was pickled or cannot tell."""
+    """Whether a task has the submitted digest. What was pickled is what was submitted; no other function can tell."""
     known = getattr(found, "spec", None)
-    return not isinstance(known, TaskSpec) or _meant(known) == _meant(spec)
+    alone = spec.python is not None and spec.python.pickled
+    return bool(alone) or not isinstance(known, TaskSpec) or _meant(known) == _meant(spec)
 
 
 def _meant(spec: TaskSpec) -> bytes:

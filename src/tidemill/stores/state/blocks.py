@@ -337,8 +337,8 @@ def unseal(db: Database, block: int) -> bool:
     return db.run(_UNSEAL, block) == 1
 
 
-def set_out(db: Database, block: int, datum: int) -> None:
-    """Give the block a datum that completes when it closes."""
+def set_out(db: Database, block: int, datum: int | None) -> None:
+    """Give the block a datum that completes when it closes; None takes it away."""
     db.run(_SET_OUT, datum, block)
 
 

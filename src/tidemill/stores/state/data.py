@@ -42,9 +42,12 @@ _HEADS = Statement(
 _STATES = Statement("select d.id, d.state from {ids} {join} datum d on d.id = j.value")
 _RESET = Statement("delete from datum where id in (select value from {ids}) and state in (1, 5, 6, 7, 9) returning id")
 _EXPIRE = Statement(
-    "update datum set state = 3, value = null where id in (select value from {ids}) and state = 2 returning id"
+    "update datum set state = 3, value = null where id in (select value from {ids}) and state = 2 and kind <> 3 "
+    "returning id"
 )
-_LOSE = Statement("update datum set state = 8 where id in (select value from {ids}) and state = 2 returning id")
+_LOSE = Statement(
+    "update datum set state = 8 where id in (select value from {ids}) and state = 2 and kind <> 3 returning id"
+)
 _DELETE = Statement(
     "update datum set state = 4, value = null where id in (select value from {ids}) and state in (2, 3, 8) returning id"
 )
@@ -192,12 +195,12 @@ def reset(db: Database, ids: list[int]) -> list[int]:
 
 
 def expire(db: Database, ids: list[int]) -> list[int]:
-    """COMPLETE -> EXPIRED: the value goes, the digest stays."""
+    """COMPLETE -> EXPIRED: the value goes, the digest stays. Ends of blocks stay: nobody makes them again."""
     return [r[0] for r in db.rows(_EXPIRE, db.ids(ids))]
 
 
 def lose(db: Database, ids: list[int]) -> list[int]:
-    """COMPLETE -> LOST: the bytes are not where they should be."""
+    """COMPLETE -> LOST: the bytes are not where they should be. Ends of blocks have none."""
     return [r[0] for r in db.rows(_LOSE, db.ids(ids))]
 
 

@@ -154,6 +154,17 @@ def listed(
     return [Listed._make(r) for r in db.rows(statement, *params, limit)]
 
 
+_CONTAINED = Statement(
+    "with recursive t(id) as (select id from block where root = ? and flags & 16 <> 0 union "
+    "select b.id from block b join t on b.parent = t.id) select id from t"
+)
+
+
+def contained(db: Database, root: int) -> set[int]:
+    """The blocks of a workflow that are contained or lie in one that is: what fails in them is not its failure."""
+    return {r[0] for r in db.rows(_CONTAINED, root)}
+
+
 def below(db: Database, block: int) -> list[int]:
     """A block and all below it."""
     return [r[0] for r in db.rows(_BELOW, block)]
