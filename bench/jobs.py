@@ -13,7 +13,7 @@ from stores import engine, execute
 from work import fan, tree
 
 CHILDREN = 500
-TOIL_CHILDREN = 40
+TOIL_CHILDREN = 10, 50
 DEPTH = 16
 """Of the recursion: 2^(DEPTH + 1) - 1 runs and as many that only hand on."""
 
@@ -33,17 +33,22 @@ def rows(directory: Path) -> Iterator[Row]:
 
 
 def _toil(directory: Path) -> float:
-    """Children of one root per second, from the start of the program to its end, as a user has them."""
+    """Children of one root per second, what starting and ending the program takes left out."""
+    few, many = TOIL_CHILDREN
+    return (many - few) / (_toil_seconds(directory, many) - _toil_seconds(directory, few))
+
+
+def _toil_seconds(directory: Path, children: int) -> float:
     python = environment("toil")
     with fresh(directory) as place:
         start = time.perf_counter()
         script = Path(__file__).with_name("toil_jobs.py")
-        command: list[str | Path] = [python, script, "fan", place / "jobs", str(TOIL_CHILDREN)]
+        command: list[str | Path] = [python, script, "fan", place / "jobs", str(children)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=_paths(python))
         seconds = time.perf_counter() - start
-    if done.returncode or json.loads(done.stdout.splitlines()[-1]) != TOIL_CHILDREN:
+    if done.returncode or json.loads(done.stdout.splitlines()[-1]) != children:
         raise SystemExit(f"Toil failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return TOIL_CHILDREN / seconds
+    return seconds
 
 
 def _paths(python: Path) -> dict[str, str]:

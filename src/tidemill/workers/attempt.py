@@ -90,6 +90,8 @@ class Attempts:
                 task = self._load(claim.task)
                 began, start = time.time(), time.monotonic()
                 self._meter.start()
+            if claim.disk:
+                self._objects.reserve(claim.disk)
             inputs = self._inputs.values(claim.inputs) if claim.inputs else ()
             args = decode(claim.args, inputs, self._scratch.stage)
             reason = Reason.EXCEPTION
@@ -113,6 +115,8 @@ class Attempts:
             self._scratch.stored()
         running = self._running
         running.claim = None
+        if claim.disk:
+            self._objects.free()
         if self._forked:
             leave_child()
         wall = time.monotonic() - start
