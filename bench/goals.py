@@ -68,6 +68,7 @@ GOALS = {
     "get": Goal("1 kB objects, get", "/s", True, 50_000, 100_000, 160_000),
     "import_dir": Goal("import of a directory of 10,000 files of 4 KiB", "s", False, 2, 1.2, 1),
     "files": Goal("1,000 files of 4 KiB written and read by tasks", "/s", True, 0.25, 0.5, 1),
+    "files_toil": Goal("the same, Toil with caching on over ours", "s", True, 5, 20, 1),
     "file_large": Goal("1 GiB written and read by a task", "MB/s", True, 0.6, 0.8, 1),
     "ancestry_short": Goal("ancestry of 10 to 20 runs", "ms", False, 0.5, 0.1, 0.02),
     "ancestry_long": Goal("ancestry of 392,000 runs", "s", False, 2, 0.8, 0.66),
