@@ -31,7 +31,7 @@ _STATE = (FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal")
 _PARTS: dict[str, re.Pattern[str]] = {
     "work": re.compile(r"engine-\d+-\d+"),
     "files": re.compile(r"[0-9a-f]{16}"),
-    "objects": re.compile(r"[0-9a-f]{2}|tmp|users|pack\.db(-\w+)?|pack\.lock|lock"),
+    "objects": re.compile(r"[0-9a-f]{2}|tmp|users|refs|pack\.db(-\w+)?|pack\.lock|lock"),
 }
 """Directories of a store, and the names in them that are its own."""
 

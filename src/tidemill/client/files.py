@@ -76,6 +76,7 @@ class Put(NamedTuple):
     mode: int
     base: str
     kind: str
+    fresh: bool = True
 
 
 class Files:

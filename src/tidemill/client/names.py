@@ -110,7 +110,7 @@ class Names:
             found = self._content(source)
             told = connection.ask(
                 "name.put", name=name, digest=found.digest.hex(), size=found.size, mode=found.mode,
-                base=found.base or name, kind=found.kind, expect=expect, who=_me(),
+                base=found.base or name, kind=found.kind, expect=expect, who=_me(), fresh=found.fresh,
             )  # fmt: skip
         assert isinstance(told, dict)
         return int(told["version"])
@@ -192,7 +192,7 @@ class Names:
         row = files.find(self._store.db, one)
         if row is None or row.state != file_rows.COMPLETE:
             raise NotFoundError(f"there is no file {one} any more")
-        return Put(one.digest, one.size, one.mode, one.name, "file")
+        return Put(one.digest, one.size, one.mode, one.name, "file", fresh=False)
 
 
 def _me() -> str:

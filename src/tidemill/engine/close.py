@@ -61,7 +61,7 @@ def _closed(turn: Turn, row: Counted, state: BlockState) -> None:
     if row.flags & blocks.SERVED:
         serve.block_closed(turn, row.id)
     if turn.engine.temporary:
-        files.block_closed(turn, row.id, state)
+        files.block_closed(turn, row.id, row.parent, state)
     if row.parent is not None:
         climb(turn, row, row.parent, +1)
 

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from tidemill.engine.turn import Turn
 from tidemill.model.events import Kind
 from tidemill.model.states import BlockState
-from tidemill.stores.state import data, edges, gathers
+from tidemill.stores.state import data, edges, gathers, runs
 from tidemill.stores.state.data import AFTER_BLOCK, AFTER_USE
 from tidemill.stores.state.database import Database
+
+FAR = 1000
+"""Data that are looked at for who follows from a run; where there are more, somebody is taken to."""
 
 
 def set_lifetime(turn: Turn, ids: list[int], block: int, *, after_use: bool) -> None:
@@ -65,6 +68,28 @@ def _needed(turn: Turn, datum: int) -> bool:
         links = data.promised_as(turn.db, wanted)
         further += [f.datum for f in links]
         wanted = sorted({i for i in further if i not in seen})
+        ended = data.states(turn.db, wanted)
+        if any(i not in ended for i in wanted):
+            return True
+    return False
+
+
+def is_followed(turn: Turn, run: int) -> bool:
+    """Whether a run that has not ended follows from this one, however far."""
+    row = runs.get(turn.db, [run]).get(run)
+    if row is None:
+        return False
+    wanted = list(range(row.out, row.out + turn.engine.ports(row.task)))
+    seen: set[int] = set()
+    while wanted:
+        if len(seen) > FAR or edges.live_consumer(turn.db, wanted) is not None:
+            return True
+        seen.update(wanted)
+        consumers = runs.get(turn.db, sorted({run for _, run, _ in edges.consumers(turn.db, wanted)}))
+        further = {r.out + p for r in consumers.values() for p in range(turn.engine.ports(r.task))}
+        further.update(g for g, _, _ in gathers.containing(turn.db, wanted))
+        further.update(f.datum for f in data.promised_as(turn.db, wanted))
+        wanted = sorted(further - seen)
         ended = data.states(turn.db, wanted)
         if any(i not in ended for i in wanted):
             return True

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tidemill.engine import expire
 from tidemill.engine.lease import Leased
 from tidemill.engine.turn import Turn
 from tidemill.model.errors import NotFoundError, UsageError
@@ -81,11 +82,18 @@ def _journal(turn: Turn, digests: list[bytes]) -> None:
         turn.engine.journaled = True
 
 
-def block_closed(turn: Turn, block: int, state: BlockState) -> None:
-    """COMPLETE -> EXPIRED for temporary files of runs in a block that ended well; one with failures keeps them, so that
-    it can be retried."""
-    if state is BlockState.COMPLETE:
-        _journal(turn, files.expire(turn.db, [block]))
+def block_closed(turn: Turn, block: int, parent: int | None, state: BlockState) -> None:
+    """COMPLETE -> EXPIRED for temporary files of a block that ended well; one with failures keeps them, so that it can
+    be retried. Where a run outside follows from the one that wrote them, they live until the block around has ended.
+    """
+    if state is not BlockState.COMPLETE:
+        return
+    if parent is not None:
+        writers = files.temporary_of(turn.db, block)
+        needed = [run for run in writers if expire.is_followed(turn, run)]
+        if needed:
+            files.hand_up(turn.db, needed, [block] * len(needed), [parent] * len(needed))
+    _journal(turn, files.expire(turn.db, [block]))
 
 
 def runs_deleted(turn: Turn, ids: list[int]) -> None:
@@ -208,6 +216,7 @@ def condemned(turn: Turn, after: bytes, limit: int) -> Sentence:
     if named:
         files.drop(turn.db, *zip(*named, strict=True))
     oldest = files.oldest_lease(turn.db)
+    turn.engine.condemned.update(one.digest for one in looked if one not in named)
     return Sentence(
         [one for one in looked if one not in named],
         turn.now if oldest is None else min(turn.now, oldest),
@@ -221,6 +230,7 @@ def gone(turn: Turn, found: list[Condemned]) -> None:
     if found:
         files.drop(turn.db, *zip(*found, strict=True))
     turn.engine.journaled = files.any_journaled(turn.db)
+    turn.engine.condemned.difference_update(one.digest for one in found)
 
 
 def _needed(turn: Turn, digest: bytes) -> bool:

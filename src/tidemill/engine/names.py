@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tidemill.engine import files as engine_files
 from tidemill.engine.turn import Turn
-from tidemill.model.errors import ChangedError, NotFoundError, UsageError
+from tidemill.model.errors import ChangedError, ConflictError, NotFoundError, UsageError
 from tidemill.stores.state import files, names
 from tidemill.stores.state.names import Version
 
@@ -27,6 +27,7 @@ class Content(NamedTuple):
     Attributes:
         kind: "file" or "dir".
         base: the name of the file itself.
+        fresh: the bytes were put into the object store for this; else they were there before.
     """
 
     digest: bytes
@@ -34,6 +35,7 @@ class Content(NamedTuple):
     mode: int
     base: str
     kind: str
+    fresh: bool = True
 
 
 class Writer(NamedTuple):
@@ -81,8 +83,13 @@ def put(turn: Turn, by: Writer, name: str, content: Content, expect: int | None)
 
     Raises:
         ChangedError: it is at another version.
+        ConflictError: these bytes are being deleted just now.
         UsageError: it cannot be a name.
     """
+    if not content.fresh and content.digest in turn.engine.condemned:
+        raise ConflictError(
+            f"the file that {name!r} is to stand for is being deleted", hint="Write it again, and name that."
+        )
     for _ in range(ATTEMPTS):
         found = names.newest(turn.db, by.scope, check(name))
         if found is not None and _is_same(found, by, content, expect):

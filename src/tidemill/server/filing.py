@@ -73,7 +73,9 @@ def content(args: Arguments) -> names.Content:
     if kind not in _KINDS:
         raise UsageError(f"kind must be one of {', '.join(_KINDS)}, not {kind!r}")
     mode = number(args, "mode", 0o644) & 0o777
-    return names.Content(digest(args), number(args, "size"), mode, text(args, "base", ""), kind)
+    return names.Content(
+        digest(args), number(args, "size"), mode, text(args, "base", ""), kind, args.get("fresh") is not False
+    )
 
 
 def shown(found: Version) -> dict[str, object]:

@@ -368,6 +368,7 @@ class Host:
             self.unreaped = takeover.take_over(self.engine, self.place.directory)
             self._claims = True
         if not self.engine.alone:
+            self.engine.journaled = True  # another engine may have given bytes up
             halting.hear(self.desk)
             self.engine.transact(control.stop_strays)
             self.slots.sole = len({w.host for w in workers.engines(self.engine.db)}) <= 1

@@ -1,5 +1,6 @@
 """One attempt from message to outcome: decode, stage, run, capture, encode, measure."""
 
+import math
 import mmap
 import os
 import struct
@@ -98,7 +99,7 @@ class Attempts:
             args = decode(claim.args, inputs, self._scratch.stage)
             reason = Reason.EXCEPTION
             self._running.claim = claim
-            link = Attached(claim, self._out, self._post) if task.spec.service else None
+            link = Attached(claim, self._durable_out, self._post) if task.spec.service else None
             values, grown, peak = execute(task, args, self._scratch, self._growing, link)
             reason = Reason.BAD_OUTPUT
             if grown is not None:
@@ -117,6 +118,8 @@ class Attempts:
             leave_child()
         wall = time.monotonic() - start
         cpu, rss = self._meter.take(wall)
+        if running.used:  # what is deferred has no limits any more: the attempt has ended
+            _INDEX.pack_into(self._index, 0, claim.run, claim.fence, began, math.inf)
         ended = self._end(accepted=failure is None) if running.used else None
         if before is not None:
             self._set_variables(before)
@@ -227,6 +230,12 @@ class Attempts:
         if size > self._inline:
             return Out(None, self._scratch.put_bytes(data), size, stored)
         return Out(data, digest(data), size, stored)
+
+    def _durable_out(self, value: object) -> Out:
+        """What is sent of a value while the run goes on: all that it names is durable."""
+        found = self._out(value)
+        self._make_durable()
+        return found
 
     def _leave(self, claim: Claimed, failure: Failure | None) -> None:
         """Make the scratch directory new; what a failed attempt has left in it is kept."""

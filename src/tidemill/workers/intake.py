@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from tidemill.graph.inside import PathLike
 from tidemill.model.digest import digest as digest_of
 from tidemill.model.errors import StoreError
+from tidemill.stores.cache import CachedStore
 from tidemill.stores.objects.files import open_regular, read_up_to
 from tidemill.stores.objects.interface import SMALL, ObjectStore
 from tidemill.workers.streams import BinarySink, Spool, TextSink, sink
@@ -79,8 +80,19 @@ class Intake:
                 self.flush()
         return digest
 
+    def make_durable(self) -> None:
+        """Everything that was taken is where others find it, also what a cache still sends.
+
+        Raises:
+            StoreError: if that cannot be.
+        """
+        self.flush()
+        store = self._objects()
+        if isinstance(store, CachedStore):
+            store.flush()
+
     def flush(self) -> None:
-        """Make everything that was taken durable.
+        """Store everything that was taken.
 
         Raises:
             StoreError: if that cannot be; it is still held then.

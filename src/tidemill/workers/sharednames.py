@@ -48,7 +48,7 @@ class SharedNames:
         _checked(name)
         if isinstance(path_or_id, str) and path_or_id.startswith("file:"):
             file = self._store.present(path_or_id)
-            return self._move(name, file.digest, file.size, file.mode, file.name, expect)
+            return self._move(name, file.digest, file.size, file.mode, file.name, expect, fresh=False)
         digest, size, mode = self._intake.take(path_or_id)
         base = file_name(os.path.basename(os.fsdecode(path_or_id)))
         return self._move(name, digest, size, mode, base, expect)
@@ -76,7 +76,9 @@ class SharedNames:
         else:
             raise UsageError(f"{mode!r} is no mode of a shared file", hint='It is "rb" or "wb"; text has an encoding.')
 
-    def _move(self, name: str, digest: bytes, size: int, mode: int, base: str, expect: int | str | None) -> int:
+    def _move(
+        self, name: str, digest: bytes, size: int, mode: int, base: str, expect: int | str | None, *, fresh: bool = True
+    ) -> int:
         """Let a name stand for a file, which is durable before anybody is told of it."""
         if isinstance(expect, str):
             known = self._versions.get((name, expect))
@@ -85,9 +87,11 @@ class SharedNames:
                     f"this task has not read {name} as {FileId(expect).name}", hint="Give what tm.files.get returned."
                 )
             expect = known
-        if self._intake.held(digest) is not None:
-            self._intake.flush()
-        asked = {"name": name, "digest": digest, "size": size, "mode": mode, "base": base, "expect": expect}
+        if fresh or self._intake.held(digest) is not None:
+            self._intake.make_durable()
+        asked = {
+            "name": name, "digest": digest, "size": size, "mode": mode, "base": base, "expect": expect, "fresh": fresh
+        }  # fmt: skip
         return int(self._ask("name.put", asked))
 
 

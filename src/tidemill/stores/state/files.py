@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tidemill.model.fileid import Origin
 from tidemill.stores.state import schema
-from tidemill.stores.state.database import Column, Database, Row, Statement, delete, insert
+from tidemill.stores.state.database import Column, Database, Row, Statement, delete, insert, update
 
 COMPLETE = 2
 _SINCE = 3
@@ -24,6 +24,11 @@ _EXPIRE = Statement(
     "update file set state = 3 where temporary = 1 and state = 2 and block in (select value from {ids}) "
     "returning digest"
 )
+_TEMPORARY_OF = Statement("select distinct run from file where block = ? and temporary = 1 and state = 2 order by run")
+_HAND_UP = update(
+    "file", "block = {parent}", "run = {run} and block = {block} and temporary = 1 and state = 2",
+    "run:i block:i parent:i",
+)  # fmt: skip
 _DELETE = Statement(
     "update file set state = 4 where run = ? and fence = ? and n = ? and state in (2, 3, 8) returning digest"
 )
@@ -100,6 +105,16 @@ def between(db: Database, low: int, high: int) -> list[FileRow]:
 def expire(db: Database, blocks: list[int]) -> list[bytes]:
     """COMPLETE -> EXPIRED for the temporary files of these blocks; their digests."""
     return [bytes(r[0]) for r in db.rows(_EXPIRE, db.ids(blocks))]
+
+
+def temporary_of(db: Database, block: int) -> list[int]:
+    """The runs whose temporary files live until a block has ended."""
+    return [r[0] for r in db.rows(_TEMPORARY_OF, block)]
+
+
+def hand_up(db: Database, runs: Column, blocks: Column, parents: Column) -> None:
+    """Temporary files of these runs live until the blocks around theirs have ended."""
+    db.many(_HAND_UP, runs, blocks, parents)
 
 
 def remove(db: Database, origin: Origin) -> bytes | None:
