@@ -11,7 +11,8 @@ from tidemill.graph.ports import BindError
 from tidemill.graph.structure import rewrite
 from tidemill.model.digest import digest
 from tidemill.model.file import File
-from tidemill.model.values import Ref, encode
+from tidemill.model.fileid import FileId
+from tidemill.model.values import Ref, encode, id_ref
 
 
 class Identities:
@@ -47,7 +48,9 @@ class Identities:
 
 def _state(leaf: Any) -> Ref:
     """A file or directory by its state: here nobody reads it, and not every one that a workflow is given is used. One
-    that is fetched, by its address."""
+    that is fetched, by its address. The id of one in the store says all by itself."""
+    if isinstance(leaf, FileId):
+        return id_ref(leaf)
     if isinstance(leaf, File) and leaf.url:
         return Ref(encode(["url", leaf.url]), 0, "file")
     if isinstance(leaf, File) and leaf.ref is not None:
