@@ -18,9 +18,12 @@ import types
 from pathlib import Path
 from typing import Any, Self
 
+from tidemill.client.connection import Connection, connect
+from tidemill.client.store import Store
 from tools.coming_from import Entry
 
 TIMEOUT_S = 60.0
+WORKERS = 2
 
 
 class Snippets:
@@ -141,12 +144,16 @@ def _answer(place: str, code: str) -> dict[str, str]:
 def _serve() -> None:
     """Answer requests; the standard streams of the snippets and what they start are others."""
     sys.argv = [""]
+    held: Connection | None = None
     with os.fdopen(os.dup(0)) as requests, os.fdopen(os.dup(1), "w") as answers, tempfile.TemporaryFile() as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(2, 1)
         for line in requests:
             answers.write(json.dumps(_answer(*json.loads(line))) + "\n")
             answers.flush()
+            if held is None and os.path.exists(os.environ["TIDEMILL_STORE"]):
+                held = connect(Store().place, WORKERS)  # so that its engine does not end between two snippets
+                held.welcome()
 
 
 if __name__ == "__main__":
