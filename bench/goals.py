@@ -53,6 +53,8 @@ GOALS = {
     "submit_sweep": Goal("submit 1,000,000, one sweep", "s", False, 10, 6, 3),
     "submit_calls": Goal("submit 1,000,000, calls with two inputs", "s", False, 25, 12, 4),
     "driver": Goal("engine CPU per run", "us", False, 40, 20, 6.3),
+    "children": Goal("500 children of one root, whole program, over Toil", "/s", True, 500, 1_000, 1),
+    "recursion": Goal("recursion that grows 131,000 runs", "/s", True, 10_000, 25_000, 110_000),
     "memory_engine": Goal("peak memory at 1,000,000, engine", "MB", False, 500, 150),
     "memory_worker": Goal("peak memory at 1,000,000, each worker", "MB", False, 500, 150),
     "reuse": Goal("reuse, 100,000 independent", "/s", True, 40_000, 100_000, 225_000),

@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PINS = {"redun": "redun==0.44.1", "snakemake": "snakemake==9.27.1"}
+PINS = {"redun": "redun==0.44.1", "snakemake": "snakemake==9.27.1", "toil": "toil==9.6.0"}
 INDEPENDENT, CHAIN, WIDTH, SHELL = 1000, 200, 1000, 200
 
 
 def main(directory: Path) -> None:
     """Install what is missing, measure all."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name in PINS:
-        python = _environment(name)
+    for name in ("redun", "snakemake"):
+        python = environment(name)
         subprocess.run([python, __file__, name, directory / f"peer-{name}-{os.getpid()}"], check=True)
 
 
-def _environment(name: str) -> Path:
+def environment(name: str) -> Path:
+    """The interpreter of a peer's own environment, made when it is first wanted."""
     place = HERE / ".peers" / name
     python = place / "bin" / "python"
     if not (place / "installed").exists():

@@ -17,7 +17,7 @@ from measure import Row, flush_ms, prepare, row_of, table
 HERE = Path(__file__).parent
 GROUPS = (
     "throughput", "latency", "scale", "submission", "reuse", "restart", "shell", "postgres", "objects", "transfer",
-    "ancestry", "cache", "files",
+    "ancestry", "cache", "files", "jobs",
 )  # fmt: skip
 
 

@@ -75,7 +75,31 @@ def many(n: int) -> None:
     noop(tm.sweep(range(n)))
 
 
-WORKFLOWS = {w.name: w for w in (single, sweep, grid, chain, diamond, shell, many)}
+@tm.task
+def root(n: int) -> list[int]:
+    return [noop(i) for i in range(n)]
+
+
+@tm.workflow
+def fan(n: int) -> Any:
+    """Children of one run, and what they return."""
+    return root(n)
+
+
+@tm.task
+def branch(depth: int, path: int) -> None:
+    """Two of itself below it, and so on."""
+    if depth:
+        branch(depth - 1, 2 * path)
+        branch(depth - 1, 2 * path + 1)
+
+
+@tm.workflow
+def tree(depth: int) -> None:
+    branch(depth, 1)
+
+
+WORKFLOWS = {w.name: w for w in (single, sweep, grid, chain, diamond, shell, many, fan, tree)}
 
 
 def main(store: str, name: str, *arguments: str) -> None:

@@ -17,6 +17,7 @@ from tidemill.stores.cache import NodeCache
 from tidemill.stores.objects import RemoteStore
 from tidemill.stores.objects.interface import Path as AnyPath
 
+ROOT = Path(__file__).parents[2]
 MEMBER = Path(__file__).parent / "programs" / "member.py"
 OVERRIDE = "-dac_override,-dac_read_search"
 
@@ -113,7 +114,10 @@ class Member:
             str(MEMBER),
             str(place.directory),
         ]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
 
     def tell(self, name: str, *arguments: object) -> None:
         assert self.process.stdin is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 from tidemill.graph import inside
 from tidemill.model.digest import Digest
 from tidemill.model.errors import NotFoundError, UsageError
-from tidemill.model.protocol import Claimed, Note
+from tidemill.model.protocol import Claimed, Note, Published
 from tidemill.stores.objects import LocalStore, ObjectStore
 from tidemill.stores.objects.interface import Delivered
 from tidemill.stores.objects.interface import Path as PathLike
@@ -44,6 +44,13 @@ class _Nobody:
 
     def note(self, note: Note) -> None:
         """It stands in the log, which is the terminal."""
+
+    def publish(self, published: Published) -> None:
+        """Nobody uses it."""
+
+    def over(self, run: int, fence: int, seconds: float) -> bool:
+        """Nobody uses it."""
+        return True
 
     def ask(self, run: int, fence: int, name: str, args: dict[str, object]) -> object:
         if name == "file.exists":

@@ -496,6 +496,5 @@ def _value(db: Database, row: data.Datum) -> str | bytes:
 def _member(found: Input) -> str:
     if found.value is not None:
         return preview(found.value, 30)
-    if found.gather:
-        return f"list of {found.size:,}"
-    return f"<{size_text(found.size)}>" if found.digest else "None"
+    rest = f"<{size_text(found.size)}>" if found.digest else "None"
+    return f"list of {found.size:,}" if found.gather else rest

@@ -5,12 +5,12 @@ next attempt publishes.
 """
 
 from tidemill.engine import gathers, spread, stand, wait
-from tidemill.engine.turn import DONE, Turn
+from tidemill.engine.turn import DONE, Failed, Turn
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
-from tidemill.model.protocol import Out
-from tidemill.model.states import BlockState, RunState
-from tidemill.stores.state import blocks, data, edges, leases, runs, serves
+from tidemill.model.protocol import Failure, Out, encode
+from tidemill.model.states import AttemptState, BlockState, Reason, RunState
+from tidemill.stores.state import attempts, blocks, classes, data, edges, leases, runs, serves
 from tidemill.stores.state.runs import Run
 
 _UNFINISHED = (BlockState.OPEN, BlockState.CLOSING)
@@ -114,3 +114,24 @@ def needed(turn: Turn, rows: list[Run]) -> list[int]:
         found.update(run for _, run in serves.of_blocks(turn.db, ended))
         wanted = {b.parent for b in above.values() if b.parent is not None}
     return sorted(found)
+
+
+def give_up(turn: Turn, ready: list[int], why: str) -> None:
+    """End the first ready run of these classes with an error: it will never fit beside the services that are up.
+    Services are chosen first.
+    """
+    known = turn.engine.classes
+    for cls in sorted(ready, key=lambda c: (not known[c].service, c)):
+        taken = classes.take(turn.db, cls, 1)
+        stand.taken(turn, cls, len(taken))
+        rows = [r for r in runs.get(turn.db, taken).values() if r.state == runs.LIVE]
+        for row in rows:
+            failure = Failure(int(Reason.NO_RESOURCES), "no resources", why)
+            fence, now = row.attempt + 1, turn.now
+            state = int(AttemptState.ERROR)
+            attempts.add(turn.db, [row.id], [fence], [0], [state], [now], [now], [None], [None])
+            attempts.fail(turn.db, [(row.id, fence, failure.reason, encode(failure))])
+            turn.failures.append(Failed(row.id, row.block, row.task, failure))
+            spread.finish(turn, [(row._replace(attempt=fence), RunState.ERROR, 0)])
+        if rows:
+            return

@@ -14,8 +14,10 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def body(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function whose annotation says what the task returns: `fn` itself, or the `run` of a class."""
-    return vars_of(fn, "run") if isinstance(fn, type) else fn
+    """The function whose annotation says what the task returns: `fn` itself, or the `run` (of a service the
+    `start`) of a class.
+    """
+    return vars_of(fn, "run") or vars_of(fn, "start") if isinstance(fn, type) else fn
 
 
 def maker(fn: Callable[..., Any]) -> Callable[..., Any]:

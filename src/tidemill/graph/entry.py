@@ -127,4 +127,6 @@ def class_of(spec: TaskSpec) -> ClassSpec:
     found = spec.resources
     if AUTO in (found.memory, found.disk):
         found = structs.replace(found, like=spec.name)
+    if spec.service:
+        found = structs.replace(found, service=True)
     return ClassSpec(spec.priority, 1.0, found)

@@ -48,6 +48,7 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
         preemptible: it may run where it can be interrupted at any time.
         walltime: seconds after which it is ended, 0 for never.
         local: it stays with the engine and occupies no processors.
+        service: it goes on while others use it, in a worker of its own.
         like: name of the task whose earlier attempts tell what is `AUTO`, "" if nothing is.
     """
 
@@ -59,6 +60,7 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
     walltime: float = 0.0
     local: bool = False
     like: str = ""
+    service: bool = False
 
 
 class Raise(msgspec.Struct, frozen=True, array_like=True):

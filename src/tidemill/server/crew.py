@@ -14,6 +14,7 @@ from tidemill.model import protocol
 from tidemill.model.errors import EngineLostError
 from tidemill.model.protocol import Failure, Setup, Started
 from tidemill.model.states import Reason
+from tidemill.server.hosting import Hosting
 from tidemill.server.sampling import Sampler, Used
 from tidemill.server.slots import Ending, Slot, Slots
 from tidemill.server.takeover import do_left_over, pool_directory, tidy
@@ -52,6 +53,7 @@ class Crew:
 
     Attributes:
         sampler: looks at what they use.
+        hosting: looks after the services among what they run.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Crew:
         self._setups: dict[tuple[int, int], int] = {}
         self._stillborn = 0
         self.sampler = Sampler(engine)
+        self.hosting = Hosting(engine, slots)
 
     # ------------------------------------------------------------------------------------------------- starting
 
@@ -86,7 +89,7 @@ class Crew:
         Raises:
             EngineLostError: they cannot be started.
         """
-        missing = count - sum(s.ending is None for s in self._slots.all)
+        missing = count - self._slots.regular()
         if missing <= 0:
             return
         number = len(self._pools)
@@ -113,7 +116,7 @@ class Crew:
             EngineLostError: they cannot be started.
         """
         for slot in dead:
-            if sum(s.ending is None for s in self._slots.all) >= count:
+            if self._slots.regular() >= count:
                 return
             number = slot.worker.number
             one = self._engine.transact(lambda turn: reclaim.register_worker(turn, f"local-{number}", self._me))  # noqa: B023
@@ -183,7 +186,9 @@ class Crew:
     def drain(self, hubs: set[int]) -> None:
         """Let workers that hold runs of these hubs finish what has started and end; the rest goes back free."""
         for slot in self._holders(hubs):
-            if slot.ending is None:
+            if slot.ending is None and slot.service:
+                slot.ending = Ending(Reason.STOPPED, "stopped by hand")  # when nobody uses it any more
+            elif slot.ending is None:
                 slot.ending = Ending(Reason.STOPPED, "stopped by hand")
                 slot.draining = (time.monotonic(), slot.started())
                 slot.worker.channel.send(protocol.encode(protocol.Stop()))
@@ -225,7 +230,10 @@ class Crew:
             if slot.id != worker or run not in slot.held:
                 continue
             started = slot.started()
-            if started is not None and started.run == run:
+            if run == slot.service and slot.ending is None:
+                slot.ending = Ending(Reason.CANCELLED, "cancelled", run)
+                self.hosting.bring_down(slot)
+            elif started is not None and started.run == run:
                 self.end(slot, Ending(Reason.CANCELLED, "cancelled", run))
             else:
                 slot.worker.channel.send(protocol.encode(protocol.Forget([run])))
@@ -248,6 +256,8 @@ class Crew:
         for slot in self._slots.all:
             freed |= self._release_rest(slot)
         for slot, ending in self.sampler.check(self._slots.all):
+            self.end(slot, ending)
+        for slot, ending in self.hosting.check(self._slots.all):
             self.end(slot, ending)
         return freed
 

@@ -14,7 +14,7 @@ from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import protocol, session
 from tidemill.model.errors import EngineLostError, TidemillError
-from tidemill.model.protocol import Answer, Ask, Done, Hello, Note, Outcome, Read, Work
+from tidemill.model.protocol import Answer, Ask, Done, Hello, Note, Outcome, Published, Read, Work
 from tidemill.model.states import BlockState
 from tidemill.server import addresses, commands, halting, inquiries, takeover
 from tidemill.server.addresses import Place
@@ -159,7 +159,7 @@ class Host:
             elif isinstance(message, Hello):
                 self.crew.came_up(slot)
                 self._claims = True
-            elif isinstance(message, (Note, Ask)):
+            elif isinstance(message, (Note, Ask, Published)):
                 self._inquiries.take(slot, message)
             elif isinstance(message, Read):
                 self._reads.append((slot, message))
@@ -197,6 +197,7 @@ class Host:
             self.crew.sampler.complement(slot, outcomes)
             slot.over([o.run for o in outcomes])
         turn = self._transact(found)
+        self.crew.hosting.dismiss([slot for slot, _ in found.outcomes])
         self._send(found)
         self._report(turn, found)
         for path in found.paths:
@@ -254,7 +255,7 @@ class Host:
             found.answers += dealt.told
             found.said = inquiries.loud(turn, dealt.said)
         for slot, outcomes in found.outcomes:
-            complete.complete(turn, slot.id, outcomes)
+            complete.complete(turn, slot.id, self.crew.hosting.held_back(turn, slot, outcomes))
         for death in found.deaths:
             self.crew.bury(turn, death)
         self.engine.settle(turn)
@@ -317,6 +318,8 @@ class Host:
             self.desk.board.open(block, fresh=False)
         for run, worker in turn.stopped:
             self.crew.void(run, worker)
+        for run, _, worker in turn.over:
+            self.crew.hosting.over(run, worker)
         for client, message in found.after:
             client.tell(message)
         for run, block, task, failure in turn.failures:
@@ -347,6 +350,9 @@ class Host:
         if now >= self._next_limits:
             self._next_limits = now + LIMITS_SECONDS
             self._claims |= self.crew.check_limits()
+            relieved = self.crew.hosting.relieve()
+            if relieved is not None:
+                self._report(relieved, Round([], [], [], []))
         if now >= self._next_beat:
             often = BEAT_SECONDS if self.engine.alone else SHARED_BEAT_SECONDS
             self._next_beat = now + min(often, self._lease / 4)
@@ -386,6 +392,7 @@ class Host:
             current = leases.current(db, list(slot.held))
             for run in [r for r in slot.held if current.get(r, (0, 0))[1] != slot.id]:
                 self.crew.void(run, slot.id)
+        self.crew.hosting.look_around()
 
     # ------------------------------------------------------------------------------------------------- the end
 

@@ -5,13 +5,13 @@ A question is answered only to an attempt that has the current lease of its run.
 
 from collections.abc import Callable, Mapping
 
-from tidemill.engine import files, messages, names
+from tidemill.engine import files, messages, names, serve
 from tidemill.engine.turn import Turn
 from tidemill.model import session
 from tidemill.model.errors import FencedError, StoreError, TidemillError, UsageError
 from tidemill.model.fileid import FileId
 from tidemill.model.ids import run_id
-from tidemill.model.protocol import Ask, Note, Told
+from tidemill.model.protocol import Ask, Note, Published, Told
 from tidemill.server.filing import content, optional, shown, text
 from tidemill.server.slots import Slot
 from tidemill.stores.state import leases, runs
@@ -32,19 +32,23 @@ class Inquiries:
     Attributes:
         notes: messages of attempts.
         asks: questions, with who asks.
+        published: services that are up.
     """
 
     def __init__(self) -> None:
         self.notes: list[Note] = []
         self.asks: list[tuple[Slot, Ask]] = []
+        self.published: list[tuple[Slot, Published]] = []
 
     def __bool__(self) -> bool:
-        return bool(self.notes or self.asks)
+        return bool(self.notes or self.asks or self.published)
 
-    def take(self, slot: Slot, message: Note | Ask) -> None:
+    def take(self, slot: Slot, message: Note | Ask | Published) -> None:
         """Keep a message for the next round."""
         if isinstance(message, Note):
             self.notes.append(message)
+        elif isinstance(message, Published):
+            self.published.append((slot, message))
         else:
             self.asks.append((slot, message))
 
@@ -73,6 +77,8 @@ def deal(turn: Turn, found: Inquiries) -> Dealt:
     if found.notes:
         dealt.said = messages.take(turn, found.notes)
     dealt.told = [(slot, answer(turn, slot.id, ask)) for slot, ask in found.asks]
+    for slot, up in found.published:
+        slot.up |= serve.publish(turn, slot.id, up.run, up.fence, up.out)
     return dealt
 
 

@@ -100,6 +100,8 @@ class Sampler:
         return sample if sample is not None and sample.id == started[:2] else Sample(started)
 
     def _time(self, slot: Slot, started: Started, now: float) -> Ending | None:
+        if slot.up:
+            return None  # it had that time for coming up
         cls, task = slot.held[started.run]
         limit = self._engine.classes[cls].walltime or self._engine.spec(self._engine.db, task).timeout
         if 0 < limit < now - started.since:

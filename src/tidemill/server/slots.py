@@ -52,6 +52,8 @@ class Slot:
         disk_used: what of that is known to be on the disk already.
         devices: accelerators that the runs it holds may use; `wanted` is what these asked for.
         seen: accelerators that its process has been told to use; its libraries may hold on to them.
+        service: the run, a service, that it was given; 0 for none. It gets nothing else any more.
+        up: that has published.
     """
 
     def __init__(self, pool: LocalPool, worker: LocalWorker, registration: int) -> None:
@@ -69,11 +71,13 @@ class Slot:
         self.wanted = ""
         self.devices: list[Device] = []
         self.seen: list[Device] = []
+        self.service = 0
+        self.up = False
 
     @property
     def open(self) -> bool:
         """Whether it may be given work."""
-        return self.ready and self.ending is None
+        return self.ready and self.ending is None and not self.service
 
     def given(self, claimed: list[Claimed], engine: Engine) -> None:
         """The worker gets these runs."""
@@ -81,6 +85,8 @@ class Slot:
             cls = engine.flight[c.run].cls
             self.held[c.run] = (cls, c.task)
             found = engine.classes[cls]
+            if found.service:
+                self.service = c.run
             self.cpus = max(self.cpus, _cpus(found))
             self.memory = max(self.memory, found.memory)
             self.disk = max(self.disk, found.disk)
@@ -174,15 +180,18 @@ class Slots:
         if cls.accelerators and not self._has(cls.accelerators):
             return self.largest if self.sole else 0  # they are refused, not executed
         fits = self._fits(slot, cls)
-        amount = self._amount(slot, cls.id, waiting)
+        amount = self._amount(slot, cls, waiting)
         if fits and amount:
             return amount
         if not fits or _cpus(cls) > slot.cpus or cls.memory > slot.memory or cls.disk > slot.disk:
             self._wait(cls)
         return 0
 
-    def _amount(self, slot: Slot, cls: int, waiting: int) -> int:
+    def _amount(self, slot: Slot, found: Class, waiting: int) -> int:
         """How many runs of a class are work enough for a worker, given what it holds."""
+        cls = found.id
+        if found.service:
+            return 0 if slot.held else 1
         seconds = self._seconds.get(cls)
         if seconds is None:
             return 0 if slot.held else 1
@@ -290,6 +299,10 @@ class Slots:
         """Drop the claims of classes of which nothing stands ready any more."""
         for cls in [c for c in self._waiting_since if not stands(c)]:
             self.granted(cls)
+
+    def regular(self) -> int:
+        """How many workers there are for what is no service, those that are ending not counted."""
+        return sum(s.ending is None and not s.service for s in self.all)
 
     def running(self) -> dict[int, int]:
         """Leased runs per task."""

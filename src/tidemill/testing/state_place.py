@@ -9,7 +9,7 @@ from tidemill.testing.state_base import MakeStore, Opener, StateSuite, together
 from tidemill.testing.state_transactions import contents, write_everything
 
 _LATER = {
-    "class": ("disk", "walltime", "accelerators", "preemptible", "local"),
+    "class": ("disk", "walltime", "accelerators", "preemptible", "local", "service"),
     "attempt": ("disk",),
 }
 """Columns that later versions added; their tables are named in `_TABLES`."""

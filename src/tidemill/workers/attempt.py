@@ -29,6 +29,7 @@ from tidemill.workers.inputs import Inputs, Read
 from tidemill.workers.loader import Loaded, Loader
 from tidemill.workers.objects import Objects
 from tidemill.workers.running import Post, Running
+from tidemill.workers.serving import Attached
 from tidemill.workers.surroundings import Surroundings
 from tidemill.workers.usage import Meter
 
@@ -48,6 +49,7 @@ class Attempts:
 
     def __init__(self, setup: Setup, read: Read, post: Post) -> None:
         self._setup = setup
+        self._post = post
         self._inline = setup.inline
         self._objects = Objects(setup)
         self._scratch = staging.Scratch(staging.now_directory(setup.scratch, setup.worker), self._objects)
@@ -92,7 +94,8 @@ class Attempts:
             args = decode(claim.args, inputs, self._scratch.stage)
             reason = Reason.EXCEPTION
             self._running.claim = claim
-            values, grown, peak = execute(task, args, self._scratch, self._growing)
+            link = Attached(claim, self._out, self._post) if task.spec.service else None
+            values, grown, peak = execute(task, args, self._scratch, self._growing, link)
             reason = Reason.BAD_OUTPUT
             if grown is not None:
                 growth = encode_delta(grown)

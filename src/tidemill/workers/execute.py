@@ -14,6 +14,7 @@ from tidemill.model.values import Ref
 from tidemill.workers.command import run_command
 from tidemill.workers.failure import Fault
 from tidemill.workers.loader import Loaded
+from tidemill.workers.serving import Link, serve
 from tidemill.workers.staging import Scratch
 
 
@@ -44,7 +45,7 @@ class Keeper:
         return Ref(self._scratch.put_bytes(data), len(data), "value")
 
 
-def execute(task: Loaded, args: list[Any], scratch: Scratch, growing: Growing) -> Produced:
+def execute(task: Loaded, args: list[Any], scratch: Scratch, growing: Growing, link: Link | None = None) -> Produced:
     """Run a task; the process must stand in the scratch directory.
 
     Args:
@@ -52,6 +53,7 @@ def execute(task: Loaded, args: list[Any], scratch: Scratch, growing: Growing) -
         args: values of the input ports, in order, and behind them which draw it is, see `draw_of`.
         scratch: where it runs.
         growing: what tasks call while they run, installed in this process.
+        link: to the users of a service.
 
     Raises:
         Fault: if a command fails or an output is not what was declared.
@@ -64,10 +66,20 @@ def execute(task: Loaded, args: list[Any], scratch: Scratch, growing: Growing) -
     count = len(task.spec.inputs)
     growing.draw = draw_of(args[count:]) if len(args) > count else []
     value = task.call(args)
+    if task.spec.service:
+        value = _serve(task, value, link)
     growth = grow(value, growing, task.spec)
     if growth is not None:
+        if task.spec.service:
+            raise Fault(Reason.BAD_OUTPUT, f"the service {task.spec.name} calls tasks; only its users can")
         return Produced([], growth)
     return Produced(spread(task.spec, value) if task.spread else [value])
+
+
+def _serve(task: Loaded, made: Any, link: Link | None) -> Any:
+    if link is None:
+        raise Fault(Reason.BAD_INPUT, f"{task.spec.name} is a service", hint="run one of the steps that use it instead")
+    return serve(made, task.spec.name, task.spec.service, link)
 
 
 def spread(spec: TaskSpec, value: Any) -> list[Any]:

@@ -6,6 +6,7 @@ seldom enough that a run of a few microseconds does not pay for a message of its
 
 import atexit
 import os
+import select
 import socket
 import sys
 import threading
@@ -28,6 +29,8 @@ from tidemill.model.protocol import (
     Input,
     Note,
     Outcome,
+    Over,
+    Published,
     Read,
     Setup,
     Stop,
@@ -64,6 +67,7 @@ class Executor:
         self._reading = threading.Lock()
         self._answers: dict[int, Answer | Told] = {}
         self._asked = 0
+        self._overs: set[tuple[int, int]] = set()
         self._stopping = False
         self._seen: Outcome | None = None
         self._attempts = Attempts(setup, self._read, self)
@@ -145,6 +149,8 @@ class Executor:
                 self._queue.extend(kept)
             elif isinstance(message, (Answer, Told)):
                 self._answers[message.number] = message
+            elif isinstance(message, Over):
+                self._overs.update(message.runs)
             elif isinstance(message, Setup):
                 self._attempts.loader.look_in(message.path)
             elif isinstance(message, Stop):
@@ -176,6 +182,26 @@ class Executor:
         if told.code:
             raise error_of(told.code, told.message, told.hint)
         return told.result
+
+    def publish(self, published: Published) -> None:
+        """Tell that a service is up, after what has ended before it."""
+        self._flush()
+        with self._sending:
+            self._channel.send_all(protocol.encode(published))
+
+    def over(self, run: int, fence: int, seconds: float) -> bool:
+        """Wait, at most so long, until a service has no users any more; whether that is so."""
+        deadline = time.monotonic() + seconds
+        while (run, fence) not in self._overs and not self._stopping:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._channel], [], [], left)[0]:
+                return False
+            with self._reading:
+                arrived = self._channel.receive()
+            if not self._take(arrived):
+                lifeline.kill_group()
+        self._overs.discard((run, fence))
+        return True
 
     def note(self, note: Note) -> None:
         """Send a message of a running task. Safe for its threads."""

@@ -10,7 +10,7 @@ from typing import IO, Any, Protocol
 
 from tidemill.graph import inside
 from tidemill.model.errors import UsageError
-from tidemill.model.protocol import Claimed, Note
+from tidemill.model.protocol import Claimed, Note, Published
 from tidemill.stores.objects.interface import ObjectStore
 from tidemill.workers.deferred import Deferred
 from tidemill.workers.filestore import Ended, FileStore
@@ -25,6 +25,14 @@ class Post(Protocol):
 
     def note(self, note: Note) -> None:
         """Send a message, without waiting for anything."""
+        ...
+
+    def publish(self, published: Published) -> None:
+        """Tell that a service is up."""
+        ...
+
+    def over(self, run: int, fence: int, seconds: float) -> bool:
+        """Wait, at most so long, until a service has no users any more; whether that is so."""
         ...
 
     def ask(self, run: int, fence: int, name: str, args: dict[str, object]) -> object:

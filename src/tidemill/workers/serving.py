@@ -4,8 +4,10 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, Protocol
 
+from tidemill.model.protocol import Claimed, Out, Published
 from tidemill.model.states import Reason
 from tidemill.workers.failure import Fault
+from tidemill.workers.running import Post
 
 
 class Link(Protocol):
@@ -16,6 +18,27 @@ class Link(Protocol):
 
     def over(self, seconds: float) -> bool:
         """Wait until nobody uses the service any more, at most so long; whether that is so."""
+
+
+class Attached(Link):
+    """The link of one attempt.
+
+    Args:
+        claim: the attempt's.
+        out: makes what is sent of a value.
+        post: the way to the engine.
+    """
+
+    def __init__(self, claim: Claimed, out: Callable[[object], Out], post: Post) -> None:
+        self._claim = claim
+        self._out = out
+        self._post = post
+
+    def publish(self, value: object) -> None:
+        self._post.publish(Published(self._claim.run, self._claim.fence, self._out(value)))
+
+    def over(self, seconds: float) -> bool:
+        return self._post.over(self._claim.run, self._claim.fence, seconds)
 
 
 def serve(made: Any, name: str, interval: float, link: Link) -> Any:

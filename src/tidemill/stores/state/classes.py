@@ -16,20 +16,20 @@ _SET_ACTIVE = Statement("update hub set active = ? where id = ?")
 _SET_WEIGHT = Statement("update hub set weight = ? where id = ?")
 _FIND = Statement(
     "select id from class where hub = ? and priority = ? and weight = ? and cpus = ? and memory = ? and disk = ? "
-    "and walltime = ? and accelerators = ? and preemptible = ? and local = ? order by id limit 1"
+    "and walltime = ? and accelerators = ? and preemptible = ? and local = ? and service = ? order by id limit 1"
 )
 _ADD = Statement(
-    "insert into class(id, hub, priority, weight, cpus, memory, disk, walltime, accelerators, preemptible, local) "
-    "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "insert into class(id, hub, priority, weight, cpus, memory, disk, walltime, accelerators, preemptible, local, "
+    "service) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _CHANGE = Statement("update class set priority = ?, weight = ? where id = ?")
 _CLASSES = Statement(
-    "select id, hub, priority, weight, cpus, memory, disk, walltime, accelerators, preemptible, local from class "
-    "order by id"
+    "select id, hub, priority, weight, cpus, memory, disk, walltime, accelerators, preemptible, local, service "
+    "from class order by id"
 )
 _GET = Statement(
-    "select id, hub, priority, weight, cpus, memory, disk, walltime, accelerators, preemptible, local from class "
-    "where id = ?"
+    "select id, hub, priority, weight, cpus, memory, disk, walltime, accelerators, preemptible, local, service "
+    "from class where id = ?"
 )
 _READY = insert("ready", "class:i run:i", ignore=True)
 _COUNTS = Statement("select class, count(*) from ready group by class")
@@ -63,6 +63,7 @@ class Class(NamedTuple):
     accelerators: str = ""
     preemptible: int = 0
     local: int = 0
+    service: int = 0
 
     @property
     def spec(self) -> ClassSpec:
@@ -72,7 +73,7 @@ class Class(NamedTuple):
             self.weight,
             Resources(
                 self.cpus, self.memory, self.disk, self.accelerators, bool(self.preemptible), self.walltime,
-                bool(self.local),
+                bool(self.local), service=bool(self.service),
             ),
         )  # fmt: skip
 
@@ -82,7 +83,7 @@ def made_of(cls: int, hub: int, spec: ClassSpec) -> Class:
     r = spec.resources
     return Class(
         cls, hub, spec.priority, spec.weight, r.cpus, r.memory, r.disk, r.walltime, r.accelerators, int(r.preemptible),
-        int(r.local),
+        int(r.local), int(r.service),
     )  # fmt: skip
 
 

@@ -153,6 +153,7 @@ alter table class add column walltime {real} not null default 0;
 alter table class add column accelerators text not null default '';
 alter table class add column preemptible {int} not null default 0;
 alter table class add column local {int} not null default 0;
+alter table class add column service {int} not null default 0;
 alter table attempt add column disk {int};
 """
 """What else runs of a class ask for: bytes of disk, seconds, accelerators in words, whether they may be moved off a

@@ -1,0 +1,133 @@
+"""Services among what local workers run: told when nobody uses them any more, brought down in time, given up where they
+leave no room for their users.
+
+A service has a worker of its own beside the regular ones, which ends with it.
+"""
+
+import time
+from collections.abc import Iterator
+
+from tidemill.engine import retry, serve
+from tidemill.engine.engine import Engine
+from tidemill.engine.turn import Turn
+from tidemill.model import protocol
+from tidemill.model.protocol import Outcome
+from tidemill.model.states import Reason
+from tidemill.server.slots import Ending, Slot, Slots
+from tidemill.stores.state import serves
+
+GRACE = 10.0
+"""Seconds that a service has for coming down after it was cancelled or stopped."""
+STUCK = 2
+"""Looks in a row that find nothing but services, and runs that do not fit beside them, before one is given up."""
+
+
+class Hosting:
+    """Looks after the services of one host.
+
+    Args:
+        engine: the host's.
+        slots: its workers.
+    """
+
+    def __init__(self, engine: Engine, slots: Slots) -> None:
+        self._engine = engine
+        self._slots = slots
+        self._deadlines: dict[Slot, float] = {}
+        self._stuck = 0
+
+    # ------------------------------------------------------------------------------------------------- ending
+
+    def over(self, run: int, worker: int) -> None:
+        """A service has no users any more."""
+        for slot in self._slots.all:
+            if slot.id == worker and slot.service == run and run in slot.held:
+                self._tell(slot)
+
+    def _tell(self, slot: Slot) -> None:
+        lease = self._engine.flight.get(slot.service)
+        started = slot.worker.started()
+        fence = lease.fence if lease is not None else started.fence if started is not None else 0
+        slot.worker.channel.send(protocol.encode(protocol.Over([(slot.service, fence)])))
+
+    def bring_down(self, slot: Slot) -> None:
+        """End a service before its time: gently, and after a while by force."""
+        if slot not in self._deadlines:
+            self._deadlines[slot] = time.monotonic() + GRACE
+            self._tell(slot)
+
+    def held_back(self, turn: Turn, slot: Slot, outcomes: list[Outcome]) -> list[Outcome]:
+        """The outcomes of a worker without that of a service which was stopped before its time: its lease goes back
+        free.
+        """
+        if slot.ending is None or slot.ending.reason is not Reason.STOPPED or not slot.service:
+            return outcomes
+        needed = serves.still_needed(turn.db, [slot.service])
+        early = [o for o in outcomes if o.run in needed]
+        retry.release(turn, [(o.run, o.fence) for o in early if o.run in turn.engine.flight], worker=slot.id)
+        return [o for o in outcomes if o.run not in needed]
+
+    def dismiss(self, slots: list[Slot]) -> None:
+        """Let the workers go whose services have ended."""
+        for slot in slots:
+            if slot.service and not slot.held and not slot.killed:
+                self._deadlines.pop(slot, None)
+                slot.ending = slot.ending or Ending(Reason.STOPPED, "its service has ended")
+                slot.worker.channel.send(protocol.encode(protocol.Stop()))
+
+    def check(self, slots: list[Slot]) -> Iterator[tuple[Slot, Ending]]:
+        """Workers to be killed because their services do not come down; those asked to stop do so after all others."""
+        busy = any(s.held and not s.service for s in slots)
+        for slot in slots:
+            if slot.service and slot.held and slot.ending is not None and not slot.killed and not busy:
+                self.bring_down(slot)
+        now = time.monotonic()
+        for slot, deadline in list(self._deadlines.items()):
+            if slot not in slots:
+                del self._deadlines[slot]
+            elif now > deadline and not slot.killed and slot.ending is not None:
+                yield slot, slot.ending
+
+    def look_around(self) -> None:
+        """Several engines: another one may have closed the block of a service's users."""
+        mine = {s.service: s for s in self._slots.all if s.service in s.held}
+        if mine:
+            needed = serves.still_needed(self._engine.db, list(mine))
+            for run, slot in mine.items():
+                if run not in needed:
+                    self._tell(slot)
+
+    # ------------------------------------------------------------------------------------------------- no room
+
+    def relieve(self) -> Turn | None:
+        """Where services hold all that there is, and nothing that is ready fits beside them, nothing would ever happen
+        again: a run that waits ends with an error that says so. The turn in which it did.
+        """
+        up = [s for s in self._slots.all if s.held and s.up and s.ending is None]
+        idle = [s for s in self._slots.all if s.open and not s.held]
+        stuck = bool(up) and bool(idle) and all(s.service for s in self._slots.all if s.held) and self._waits()
+        self._stuck = self._stuck + 1 if stuck else 0
+        if self._stuck < STUCK or any(s.held and not s.up for s in self._slots.all):
+            return None
+        self._stuck = 0
+        return self._engine.transact(lambda turn: self._give_up(turn, self._why(up)))
+
+    def _give_up(self, turn: Turn, why: str) -> Turn:
+        serve.give_up(turn, self._ready(), why)
+        return turn
+
+    def _ready(self) -> list[int]:
+        engine = self._engine
+        return sorted(c for c, n in engine.ready.items() if n > 0 and engine.hubs[engine.classes[c].hub].active)
+
+    def _waits(self) -> bool:
+        return bool(self._ready())
+
+    def _why(self, up: list[Slot]) -> str:
+        cpus, memory = sum(s.cpus for s in up), sum(s.memory for s in up)
+        held = f"{cpus:g} of {self._slots.cpus:g} cpus" + (f" and {memory / 2**20:.0f} MiB of memory" if memory else "")
+        names = sorted({self._engine.spec(self._engine.db, task).name for s in up for _, task in s.held.values()})
+        return (
+            f"it does not fit beside the services that are up ({', '.join(names)}), which hold {held} for as long as "
+            "they have users: give services fewer cpus, such as cpus=0.1, or more workers"
+        )
