@@ -1,8 +1,8 @@
 """Pages for those who come from another system: what does the job of each of its names here.
 
-The mapping is data. A folder below `docs/coming-from` has `names.txt`, the names of the other system line by line, and TOML
-files of entries: names, what does their job, a snippet and what it gives. `tests/docs/test_coming_from.py` executes every
-snippet; this module reads and judges the data, and writes them into the page of the same name.
+The mapping is data. A folder below `docs/coming-from` has `names.txt`, the names of the other system line by line, and
+TOML files of entries: names, what does their job, a snippet and what it gives. `tests/docs/test_coming_from.py`
+executes every snippet; this module reads and judges the data, and writes them into the page of the same name.
 
 A file of entries::
 
@@ -173,8 +173,8 @@ def counts(folder: Path) -> str:
     without = sum(len(entry.names) for entry in entries if entry.reason)
     snippets = sum(bool(entry.code or entry.shell) for entry in entries)
     return (
-        f"{len(names)} names in {len(entries)} entries, with {snippets} snippets. {without} of the names have no counterpart, "
-        "and their entries say why not."
+        f"{len(names)} names in {len(entries)} entries, with {snippets} snippets. {without} of the names have no "
+        "counterpart, and their entries say why not."
     )
 
 

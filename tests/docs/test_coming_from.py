@@ -30,7 +30,7 @@ def test_snippets_give_what_the_page_says(group: Group, tmp_path: Path) -> None:
     assert not wrong, "\n\n".join(wrong)
 
 
-# -------------------------------------------------------------------------------------------- would they notice anything?
+# ----------------------------------------------------------------------------------------- would they notice anything?
 
 GOOD = Entry(names=("a",), here="`tm.task`", code="import tidemill as tm\ntm.task(abs).fn(-2)", expect="2")
 
