@@ -21,10 +21,11 @@ A file of entries::
     reason = "Why there is nothing of this kind; code, if there is some, shows what happens instead."
 """
 
+import ast
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,6 @@ FOLDER = pages.DOCS / "coming-from" / "toil"
 
 NOTHING = frozenset({"", "True", "False", "None", "ok", "done"})
 """Expectations that say no more than that something ran."""
-
-OURS = ("tm.", "tidemill", "store")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def read_groups(folder: Path) -> list[Group]:
     return [read_group(path) for path in sorted(folder.glob("*.toml"))]
 
 
-def problems(names: Sequence[str], groups: Iterable[Group]) -> list[str]:
+def problems(names: Sequence[str], groups: Sequence[Group]) -> list[str]:
     """What is wrong with a mapping of `names`, as sentences; nothing if it is whole."""
     entries = [entry for group in groups for entry in group.entries]
     mapped = Counter(name for entry in entries for name in entry.names)
@@ -109,11 +108,16 @@ def problems(names: Sequence[str], groups: Iterable[Group]) -> list[str]:
     found += [f"{name} is in no entry" for name in names if name not in mapped]
     found += [f"{name} is in {count} entries" for name, count in mapped.items() if count > 1]
     found += [f"{name} is no name of the list" for name in mapped if name not in names]
-    return found + [f"{entry.title or 'an entry'}: {text}" for entry in entries for text in faults(entry)]
+    return found + [
+        f"{entry.title or 'an entry'}: {text}"
+        for group in groups
+        for entry in group.entries
+        for text in faults(entry, group.setup)
+    ]
 
 
-def faults(entry: Entry) -> list[str]:
-    """What is wrong with an entry by itself."""
+def faults(entry: Entry, setup: str = "") -> list[str]:
+    """What is wrong with an entry by itself; `setup` is that of its group."""
     snippet = entry.code or entry.shell
     said = entry.expect.strip()
     return [
@@ -126,10 +130,33 @@ def faults(entry: Entry) -> list[str]:
             (bool(snippet) and not said and not entry.raises, "its snippet has no expectation"),
             (bool(said) and said in NOTHING, f"to expect {said!r} is to expect that it ran"),
             (bool(said or entry.raises) and not snippet, "it expects something of no snippet"),
-            (bool(snippet) and not any(word in snippet for word in OURS), "its snippet uses nothing of ours"),
+            (bool(snippet) and not _uses_ours(entry, setup), "its snippet uses nothing of ours"),
         )
         if wrong
     ]
+
+
+def _uses_ours(entry: Entry, setup: str) -> bool:
+    """Whether a snippet uses the package, or what the setup has made."""
+    if entry.shell:
+        return "tidemill" in entry.shell
+    used = {node.id for node in ast.walk(ast.parse(entry.code)) if isinstance(node, ast.Name)}
+    return not used.isdisjoint(_bound(setup) | _bound(entry.code, imports=True))
+
+
+def _bound(code: str, *, imports: bool = False) -> set[str]:
+    """Names that code makes itself, or imports from the package."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found |= {alias.asname or alias.name for alias in node.names if alias.name.startswith("tidemill")}
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("tidemill"):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif not imports and isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif not imports and isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
@@ -141,7 +168,7 @@ def mapping(folder: Path) -> str:
 
 
 def _group(group: Group) -> list[str]:
-    parts = [f"## {group.title}", group.text.strip()]
+    parts = [f"### {group.title}", group.text.strip()]
     if group.setup:
         parts += ["Each snippet here begins with", _fenced("python", group.setup)]
     return [part for part in (*parts, *(text for entry in group.entries for text in _shown(entry))) if part]
@@ -149,7 +176,7 @@ def _group(group: Group) -> list[str]:
 
 def _shown(entry: Entry) -> list[str]:
     """An entry as Markdown."""
-    parts = [f"### {entry.title}", entry.here.strip()]
+    parts = [f"#### {entry.title}", entry.here.strip()]
     if entry.reason:
         parts.append(f"*Not here:* {entry.reason.strip()}")
     if entry.code or entry.shell:

@@ -47,8 +47,16 @@ class Snippets:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._process is not None:
-            self._process.communicate(timeout=TIMEOUT_S)
+        self._end()
+
+    def _end(self, *, kill: bool = False) -> None:
+        """Let the interpreter end as at the end of its input, or end it."""
+        if self._process is None:
+            return
+        if kill:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate(timeout=TIMEOUT_S)
+        self._process = None
 
     def wrong(self, entry: Entry) -> str:
         """Execute the snippet of an entry; what is not as expected, "" if nothing."""
@@ -89,12 +97,11 @@ class Snippets:
         self._process.stdin.write(json.dumps([str(place), code]) + "\n")
         self._process.stdin.flush()
         if not select.select([self._process.stdout], [], [], TIMEOUT_S)[0]:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process = None
+            self._end(kill=True)
             return {"printed": "", "error": f"it took longer than {TIMEOUT_S:g} s"}
         line = self._process.stdout.readline()
         if not line:
-            self._process = None
+            self._end()
             return {"printed": "", "error": "the interpreter ended"}
         answer: dict[str, str] = json.loads(line)
         return answer

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.snippets import Snippets
-from tools import coming_from, pages
+from tools import coming_from
 from tools.coming_from import Entry, Group
 
 GROUPS = coming_from.read_groups(coming_from.FOLDER)
@@ -15,10 +15,6 @@ NAMES = coming_from.read_names(coming_from.FOLDER / "names.txt")
 
 def test_every_name_is_in_one_entry_with_an_expectation_or_a_reason() -> None:
     assert coming_from.problems(NAMES, GROUPS) == []
-
-
-def test_the_page_is_what_the_data_say() -> None:
-    assert not pages.stale(coming_from.PAGES), "run `make docs`"
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
