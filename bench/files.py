@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import toil_peer
 from blake3 import blake3
 from measure import Row, Watch, flush_ms, fresh, main
 
@@ -99,6 +100,9 @@ def rows(directory: Path) -> Iterator[Row]:
     more = {"write_s": ended - began, "read_s": taken["read"]}
     ours, plain = sum(more.values()), copied + taken["copied"]
     yield Row("files", 2 * N / ours, 2 * N / plain, "/s plain copies", watch.others, flush_ms(directory), more)
+    with Watch() as busy:
+        toil = toil_peer.small_files(directory, N)
+    yield Row("files_toil", toil, ours, "s ours", max(watch.others, busy.others), flush_ms(directory))
     with fresh(directory) as place, Watch() as watch, tm.open(place / "store") as store:
         found = store.run(large_file(), workers=1)
     rate = 2 * LARGE / 1e6

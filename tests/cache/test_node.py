@@ -394,7 +394,7 @@ def test_damage_on_the_disk_of_the_node_is_repaired(place: Place, cache: NodeCac
 
 
 def test_only_what_is_elsewhere_is_cached(tmp_path: Path) -> None:
-    assert isinstance(open_cached(str(tmp_path / "objects"), str(tmp_path / "caches")), LocalStore)
+    assert not isinstance(open_cached(str(tmp_path / "objects"), str(tmp_path / "caches")), CachedStore)
     url = "s3://bucket/prefix"
     assert type(open_cached(url, "")) is type(open_objects(url))
     one, other = (open_cached(f"{url}{n}", str(tmp_path / "caches")) for n in range(2))

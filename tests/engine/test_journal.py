@@ -30,6 +30,7 @@ MARGIN = 0.008
 CONTENTS = 6
 ME = names.Writer(0, "me")
 CHILD = Path(__file__).parent / "programs" / "write_and_delete.py"
+ROOT = Path(__file__).parents[2]
 
 
 class World:
@@ -193,7 +194,9 @@ def test_a_store_that_is_killed_while_it_deletes(url: str, tmp_path: Path) -> No
     objects = LocalStore(tmp_path / "objects")
     for kill in range(6):
         child = subprocess.Popen(
-            [sys.executable, str(CHILD), url, str(tmp_path / "objects"), str(kill)], stdout=subprocess.PIPE
+            [sys.executable, str(CHILD), url, str(tmp_path / "objects"), str(kill)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         )
         assert child.stdout is not None
         for _ in range(20 + 13 * kill):

@@ -18,7 +18,7 @@ from tidemill.stores.state import meta
 from tidemill.stores.state import place as places
 from tidemill.stores.state.open import open_database
 from tidemill.stores.state.postgres import without_password
-from tidemill.testing.state_place import _FIRST
+from tidemill.testing.first_version import FIRST
 
 
 def elsewhere(bench: Bench) -> Path:
@@ -35,7 +35,7 @@ def elsewhere(bench: Bench) -> Path:
 def first_version(url: str) -> None:
     """Make a store what it would be if an earlier version had made it."""
     with closing(open_database(url)) as db, db.transaction():
-        db.script(_FIRST)
+        db.script(FIRST)
         meta.put(db, "schema", 1)
 
 

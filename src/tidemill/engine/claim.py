@@ -144,6 +144,8 @@ def _lease(turn: Turn, worker: int, rows: list[Candidate]) -> list[Claimed]:
             if r.id in inputs
             else Claimed(r.id, fence, r.task, r.args)
         )
+        if disk := engine.classes[r.cls].disk:
+            claimed[-1].disk = disk
     return claimed
 
 

@@ -7,7 +7,7 @@ from tidemill.model.events import Kind
 from tidemill.model.states import BlockState, DatumState
 from tidemill.model.values import encode
 from tidemill.stores.state import blocks, data, runs
-from tidemill.stores.state.blocks import Counted
+from tidemill.stores.state.blocks import Block, Counted
 
 _DONE = encode(True)
 _END = digest(_DONE)
@@ -33,9 +33,15 @@ def fold(turn: Turn) -> None:
 
 def close_finished(turn: Turn, rows: list[Counted]) -> None:
     """Close blocks whose open count is zero; each counts in its parent."""
-    for row in rows:
-        if row.open == 0 and row.state in (BlockState.OPEN, BlockState.CLOSING):
-            _close(turn, row)
+    finished = [row for row in rows if row.open == 0 and row.state in (BlockState.OPEN, BlockState.CLOSING)]
+    if not finished:
+        return
+    states = [final_state(row) for row in finished]
+    changed = blocks.close_many(turn.db, [row.id for row in finished], [int(s) for s in states], turn.now)
+    assert changed == len(finished), "a block closed that was not open"
+    turn.event(Kind.CLOSED, [row.id for row in finished], note=[int(s) for s in states])
+    for row, state in zip(finished, states, strict=True):
+        _closed(turn, row, state)
 
 
 def final_state(row: Counted) -> BlockState:
@@ -45,12 +51,9 @@ def final_state(row: Counted) -> BlockState:
     return BlockState.CANCELLED if row.cancelled or row.flags & blocks.ABANDONED else BlockState.COMPLETE
 
 
-def _close(turn: Turn, row: Counted) -> None:
-    state = final_state(row)
-    if not blocks.close(turn.db, row.id, state, turn.now):
-        return
+def _closed(turn: Turn, row: Counted, state: BlockState) -> None:
+    """What follows from the end of a block."""
     turn.closed.append(Closed(row.id, state))
-    turn.event(Kind.CLOSED, [row.id], note=[int(state)])
     if row.out is not None:
         end_datum(turn, row.id, row.out, state)
     if turn.engine.lifetimes:
@@ -60,7 +63,7 @@ def _close(turn: Turn, row: Counted) -> None:
     if turn.engine.temporary:
         files.block_closed(turn, row.id, state)
     if row.parent is not None:
-        climb(turn, row.id, row.parent, +1)
+        climb(turn, row, row.parent, +1)
 
 
 def end_datum(turn: Turn, block: int, out: int, state: BlockState) -> None:
@@ -89,12 +92,10 @@ def _root_cause(turn: Turn, block: int) -> int:
     return int(min(found)[1]) if found else 0
 
 
-def climb(turn: Turn, block: int, parent: int, sign: int) -> None:
+def climb(turn: Turn, row: Block | Counted, parent: int, sign: int) -> None:
     """A child closed (+1) or reopened (-1): its counters join or leave its parent's. What ended badly in a contained
     child is left out.
     """
-    row = blocks.get(turn.db, block)
-    assert row is not None
     turn.change(parent, OPEN, -sign)
     failed, skipped, total = row.failed, row.skipped, row.total
     if row.flags & blocks.CONTAINED:

@@ -8,8 +8,9 @@ from enum import IntEnum
 
 import msgspec
 
-from tidemill.engine import files, flags, grow, retry, serve
+from tidemill.engine import files, flags, retry, serve, together
 from tidemill.engine.lease import Leased
+from tidemill.engine.together import Grown
 from tidemill.engine.turn import DONE, Turn
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
@@ -135,8 +136,7 @@ def _succeed(turn: Turn, worker: int, good: list[Taken]) -> None:
         engine.settle(turn)
         # a block must not close between the end of a run in it and the opening of the block that this run grew
         _count(turn, growing)
-        for o, lease in growing:
-            grow.grown(turn, o.run, lease.block, lease.out, o.growth)
+        together.grown(turn, [Grown(o.run, lease.block, lease.out, o.growth) for o, lease in growing])
 
 
 def _count(turn: Turn, good: list[Taken]) -> None:

@@ -52,7 +52,7 @@ def open_block(turn: Turn, whose: Whose, growth: Growth, body: bytes) -> Opened:
     block = engine.reserve("block", 1 + header.blocks)
     run_lo = engine.reserve("run", header.runs)
     out_lo = engine.reserve("datum", header.outputs)
-    at_once = header.runs <= AT_ONCE and not (turn.shared and _names_others(growth))
+    at_once = header.runs <= AT_ONCE and not (turn.shared and names_others(growth))
     head = (block, whose.parent, above.root, above.scope, above.hub, 0, whose.generation, whose.previous, whose.run, "")
     span = (run_lo, header.runs, out_lo, header.outputs, block + 1, header.blocks, above.options, turn.now)
     blocks.add(turn.db, *[[v] for v in (*head, None, 0 if at_once else 1, 0, 0, 0, 0, 0, 0, *span)])
@@ -75,7 +75,7 @@ def open_block(turn: Turn, whose: Whose, growth: Growth, body: bytes) -> Opened:
     return Opened(block, run_lo, out_lo, [place.datum(ref) for ref in growth.outputs])
 
 
-def _names_others(growth: Growth) -> bool:
+def names_others(growth: Growth) -> bool:
     """Whether a growth refers to data that are not its own."""
     return any(ref >= 0 for ref in growth.outputs) or any(
         any(ref >= 0 for ref in part.edge_ref) or any(m.ref >= 0 for g in part.gathers for m in g.members)

@@ -85,7 +85,7 @@ def reopen(turn: Turn, ids: set[int]) -> Reopened:
         if not blocks.reopen(turn.db, b):
             continue
         if row.parent is not None:
-            close.climb(turn, b, row.parent, -1)
+            close.climb(turn, row, row.parent, -1)
         if row.flags & CANCELLING:
             blocks.set_flags(turn.db, b, row.flags & ~CANCELLING)
         _sort_out(turn, row, reopened)

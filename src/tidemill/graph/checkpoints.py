@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from tidemill.graph import context
 from tidemill.graph.check import UNKNOWN
 from tidemill.graph.locate import pickled
 from tidemill.graph.ports import P, Signature
-from tidemill.graph.roles import CHECKPOINT, JUDGE, as_role
+from tidemill.graph.roles import JUDGE, as_role
 from tidemill.graph.sweep import block
 from tidemill.graph.task import Task
 from tidemill.model.spec import Port, TaskSpec
@@ -47,30 +49,35 @@ class _Judge(Task[..., Any]):
         return found
 
     def _specify(self) -> TaskSpec:
-        found, step = super()._specify(), self.step
-        alone = found.python is not None and found.python.pickled
-        role = f"{JUDGE}:{self.number}"
-        body = pickled(step, step.name) if alone else b""
-        return as_role(found, role, step.details.policies, step.spec.digest, body)
+        step, policies = self.step, self.details.policies
+        alone = step.spec.python is not None and step.spec.python.pickled
+        found = structs.replace(
+            step.spec,
+            inputs=self.signature.ports,
+            on_error=policies.on_error,
+            on_skipped=policies.on_skipped,
+            on_cancelled=policies.on_cancelled,
+        )
+        return as_role(found, f"{JUDGE}:{self.number}", step.details, pickled(step, step.name) if alone else b"")
 
 
-def play(found: Task[..., Any], spec: TaskSpec, values: list[Any]) -> Any:
-    """Execute a role for a task that a worker has found, given the values of the input ports."""
-    python = spec.python
-    assert python is not None
-    step = found.options(**python.options)
-    role, _, number = python.role.partition(":")
+def begin(step: Task[..., Any], values: Sequence[Any]) -> Any:
+    """The first try of a step."""
     graph: Any = context.current()
-    if role == CHECKPOINT:
-        if graph.draw:  # else its second try would be what the second try of a checkpoint around it begins with
-            graph.draw = [0, *graph.draw]
-        return _try(step, 0, values)
+    if graph.draw:  # else its second try would be what the second try of a checkpoint around it begins with
+        graph.draw = [0, *graph.draw]
+    return _try(step, 0, values)
+
+
+def judge(step: Task[..., Any], number: int, values: Sequence[Any]) -> Any:
+    """What comes of a try, given its results, whether all below it ended well, and what the step was called with."""
     width = max(1, len(step.output_names))
     results, done, rest = values[:width], values[width], values[width + 1 :]
     if done:
         return results[0] if width == 1 else tuple(results)
-    graph.draw = [int(number) + 1, *graph.draw]
-    return _try(step, int(number) + 1, rest)
+    graph: Any = context.current()
+    graph.draw = [number + 1, *graph.draw]
+    return _try(step, number + 1, rest)
 
 
 def _try(step: Task[..., Any], number: int, values: Sequence[Any]) -> Any:

@@ -41,7 +41,10 @@ def entry(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def keywords(kind: type) -> frozenset[str]:
     """Parameters of a class that are passed by name only."""
-    found = inspect.signature(kind).parameters.values()
+    try:
+        found = inspect.signature(kind).parameters.values()
+    except ValueError:  # one of the interpreter's own
+        return frozenset()
     return frozenset(p.name for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY)
 
 

@@ -4,7 +4,6 @@ A small step that stays with the engine waits for the values; when they are ther
 result is that call's. So it is growth like any other.
 """
 
-import pickle
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ from msgspec import structs
 from tidemill.graph import context
 from tidemill.graph.call import Call
 from tidemill.graph.check import UNKNOWN
-from tidemill.graph.code import combine
 from tidemill.graph.future import Pending
+from tidemill.graph.locate import pickled
 from tidemill.graph.ports import BindError, Signature
 from tidemill.graph.problems import place
-from tidemill.model.digest import digest
+from tidemill.graph.roles import PROMISED, as_role
 from tidemill.model.errors import UsageError, WiringError
-from tidemill.model.spec import Port, Python, Resources, TaskSpec
+from tidemill.model.spec import Port, Resources, TaskSpec
 
 if TYPE_CHECKING:
     from tidemill.graph.index import Axis
@@ -128,25 +127,11 @@ class Step:
     @property
     def spec(self) -> TaskSpec:
         """The specification."""
-        base = self.task.spec
-        parts = {"task": base.digest, "options": digest(",".join(self.names).encode())}
-        python = base.python or Python(self.task.name, pickled=_pickled(self.task))
-        told = pickle.dumps((self.names, self.task.details))
-        return structs.replace(
-            base,
-            name=self.name,
-            digest=combine(parts),
-            parts=parts,
-            kind="python",
-            inputs=self.signature.ports,
-            python=structs.replace(python, promised=told),
-            command=None,
-            resources=Resources(local=True),
-            retries=0,
-            timeout=0.0,
-            escalate=None,
-            doc="",
-        )
+        base = structs.replace(self.task.spec, inputs=self.signature.ports, doc="")
+        alone = base.python is None or base.python.pickled
+        role = f"{PROMISED}:{','.join(self.names)}"
+        found = as_role(base, role, self.task.details, pickled(self.task, self.task.name) if alone else b"")
+        return structs.replace(found, resources=Resources(local=True))
 
     def options(self, **options: Any) -> "Step":
         """The same for the task with other options, apart from those that are to come."""
@@ -154,7 +139,8 @@ class Step:
         return Step(self.task.options(**fixed), self.names) if fixed else self
 
 
-def _pickled(task: "Task[..., Any]") -> bytes:
-    import cloudpickle
-
-    return bytes(cloudpickle.dumps(task))
+def resolved(task: "Task[..., Any]", names: Sequence[str], values: Sequence[Any]) -> Any:
+    """Call a task with options that have come; they stand behind its arguments."""
+    count = len(values) - len(names)
+    positional, named = task.signature.spread(values[:count])
+    return task.options(**dict(zip(names, values[count:], strict=True)))(*positional, **named)

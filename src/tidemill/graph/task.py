@@ -181,11 +181,11 @@ class Task(Generic[P, R_co]):
         outputs = self._outputs()
         parts = code_parts(self.fn) | common_parts(self.details.version, self.signature.ports, outputs)
         found = specification(self.details, self.signature.ports, outputs, parts, _doc(self.fn), python=self._python())
-        policies = self.details.policies
-        if not policies.checkpoint:
+        if not self.details.policies.checkpoint:
             return found
         alone = found.python is not None and found.python.pickled
-        return as_role(found, CHECKPOINT, policies, found.digest, pickled(self, self.name) if alone else b"")
+        details = replace(self.details, policies=replace(self.details.policies, checkpoint=False))
+        return as_role(found, CHECKPOINT, details, pickled(self, self.name) if alone else b"")
 
     def _outputs(self) -> tuple[Port, ...]:
         names = self.details.outputs or ("result",)

@@ -56,7 +56,7 @@ class Input(Struct):
 
 class Claimed(Struct):
     """A leased run. `inputs[i]` is what input number i of the argument template stands for; `environment` holds for
-    it alone.
+    it alone; `disk` is what it declared, in bytes.
     """
 
     run: int
@@ -65,6 +65,7 @@ class Claimed(Struct):
     args: bytes
     inputs: list[Input] = []
     environment: dict[str, str] | None = None
+    disk: int = 0
 
 
 class Work(Struct, tag=2):

@@ -4,7 +4,7 @@ A `TaskSpec` is stored with its task row and sent to workers. Its `digest` is th
 that only changes how it is scheduled (resources, retries, priority) stays outside the digest.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -82,12 +82,10 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
             any of them, whether the function names them or not.
         spread: the function returns several outputs (tuple or mapping), one per output port.
         root: directory from which `module` can be imported, where nothing on the worker's own path has it.
-        promised: the step waits for options of that task: names and the task's details, pickled; see
-            `tidemill.graph.promised`.
         cwd: where the workflow was started: its module or script may read files from there while it is imported.
-        role: what this task does for the task that is found there, see `tidemill.graph.checkpoints`; "" if it is that.
+        role: what this task does for the task that is found there, see `tidemill.graph.roles`; "" if it is that.
         base: with a role, the digest of the task that is found there.
-        options: with a role, the policies of that task, as they were when it was called.
+        details: with a role, what that task was called with, beside its arguments; pickled.
     """
 
     qualname: str
@@ -100,8 +98,7 @@ class Python(msgspec.Struct, frozen=True, omit_defaults=True):
     classes: tuple[bytes, ...] = ()
     role: str = ""
     base: bytes = b""
-    options: dict[str, Any] = {}
-    promised: bytes = b""
+    details: bytes = b""
 
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):

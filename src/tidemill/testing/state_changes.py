@@ -281,8 +281,17 @@ def _silent(act: Callable[[Database, int, int], None]) -> Callable[[Database, li
     return every
 
 
+def _close_many(state: BlockState) -> Change:
+    return Change(
+        f"close-many-{state.name.lower()}",
+        lambda db, ids: blocks.close_many(db, ids, [int(state)] * len(ids), 5.5),
+        lambda b: b._replace(state=int(state), t_close=5.5) if b.state in (0, 1) and b.open == 0 else None,
+    )
+
+
 BLOCK_CHANGES = [
     *[_close(state) for state in (BlockState.COMPLETE, BlockState.ERROR, BlockState.CANCELLED)],
+    *[_close_many(state) for state in (BlockState.COMPLETE, BlockState.ERROR, BlockState.CANCELLED)],
     Change("reopen", _each(blocks.reopen), lambda b: b._replace(state=0) if b.state in (2, 3, 4) else None, _ids),
     Change(
         "stop",

@@ -133,7 +133,10 @@ class BlocksBesideCounters(InOneTransaction):
         """What is told of a block is how it is."""
         for row in found:
             b = self.blocks[row.id]
-            assert row == (b.id, b.parent, b.open, b.failed, b.skipped, b.cancelled, b.state, b.out, b.flags, b.owner)
+            assert row == blocks.Counted(
+                b.id, b.parent, b.open, b.failed, b.skipped, b.cancelled, b.state, b.out, b.flags, b.owner, b.done,
+                b.reused, b.total,
+            )  # fmt: skip
         assert self.db.dialect == "postgres" or {row.id for row in found} >= changed
 
     @rule(block=st.integers(1, 3), end=st.sampled_from([BlockState.COMPLETE, BlockState.ERROR, BlockState.CANCELLED]))

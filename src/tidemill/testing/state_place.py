@@ -5,25 +5,10 @@ from functools import partial
 
 from tidemill.stores.state import meta, place, schema
 from tidemill.stores.state.database import Database
+from tidemill.testing.first_version import FIRST
 from tidemill.testing.state_base import MakeStore, Opener, StateSuite, together
 from tidemill.testing.state_transactions import contents, write_everything
 
-_LATER = {
-    "class": ("disk", "walltime", "accelerators", "preemptible", "local", "service"),
-    "attempt": ("disk",),
-}
-"""Columns that later versions added; their tables are named in `_TABLES`."""
-_TABLES = ("place", "serves", "file", "journal", "folder", "used", "name", "message", "reader", "setting")
-_INDEXES = ("content_digest", "literal_digest", "datum_object")
-_FIRST = "; ".join(
-    [
-        *(f"drop index {name}" for name in _INDEXES),
-        *(f"drop table {name}" for name in _TABLES),
-        *(f"alter table {table} drop column {column}" for table, columns in _LATER.items() for column in columns),
-        "delete from meta where name in ('message', 'file')",
-    ]
-)
-"""Makes a store of this version one of the first."""
 _PLACES = ["", "s3://bucket/prefix", "/srv/objects"]
 
 
@@ -67,7 +52,7 @@ class PlaceSuite(StateSuite):
         """It is read as it is, and gets a name when somebody opens it to write."""
         with store.transaction():
             write_everything(store)
-            store.script(_FIRST)
+            store.script(FIRST)
             meta.put(store, "schema", 1)
         before = contents(store)
         with closing(opener(read_only=True)) as reader:

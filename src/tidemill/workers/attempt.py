@@ -90,6 +90,8 @@ class Attempts:
                 task = self._load(claim.task)
                 began, start = time.time(), time.monotonic()
                 self._meter.start()
+            if claim.disk:
+                self._objects.reserve(claim.disk)
             inputs = self._inputs.values(claim.inputs) if claim.inputs else ()
             args = decode(claim.args, inputs, self._scratch.stage)
             reason = Reason.EXCEPTION
@@ -104,15 +106,11 @@ class Attempts:
             self._make_durable()
         except BaseException as error:  # noqa: BLE001 (SystemExit and the like are the user's, too)
             outs = []
-            if self._objects.cached is not None:
-                self._objects.cached.abandon()
-            failure = describe(error, reason)
-            if failure.lost:
-                failure.lost = self._lacking(claim, failure.lost)
-            self._growing.reset()
-            self._scratch.stored()
+            failure = self._failed(claim, error, reason)
         running = self._running
         running.claim = None
+        if claim.disk:
+            self._objects.free()
         if self._forked:
             leave_child()
         wall = time.monotonic() - start
@@ -135,6 +133,17 @@ class Attempts:
             outcome.files, outcome.deleted, outcome.used, used = ended
             outcome.disk = max(outcome.disk, used)
         return outcome
+
+    def _failed(self, claim: Claimed, error: BaseException, reason: Reason) -> Failure:
+        """What went wrong, and nothing of the attempt is kept."""
+        if self._objects.cached is not None:
+            self._objects.cached.abandon()
+        failure = describe(error, reason)
+        if failure.lost:
+            failure.lost = self._lacking(claim, failure.lost)
+        self._growing.reset()
+        self._scratch.stored()
+        return failure
 
     def _end(self, *, accepted: bool) -> Ended | None:
         """What to tell of an attempt that has asked for something; what it has deferred is done, and may call tasks in

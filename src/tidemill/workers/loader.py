@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tidemill.graph import checkpoints, context
+from tidemill.graph import context, playing
 from tidemill.graph.classes import entry, keywords
 from tidemill.graph.origin import origin
 from tidemill.graph.task import Task
 from tidemill.model.spec import Python, TaskSpec, decode_spec
 from tidemill.model.states import Reason
-from tidemill.workers import promises
 from tidemill.workers.failure import Fault, one_line, user_traceback
 
 SCRIPT = "__tidemill_main__"
@@ -139,8 +138,6 @@ class Loader:
                 function, main = self._find(spec, python)
         if not _same(function, spec):
             raise _changed(function.spec, spec, python)
-        if python.promised:
-            return Loaded(spec, promises.caller(function, spec), main)
         if python.role:
             return Loaded(spec, _role(function, spec), main)
         return Loaded(spec, caller(plain(function), spec), main)
@@ -287,7 +284,7 @@ def _meant(spec: TaskSpec) -> bytes:
     """The digest of the user's task, also of what stands in for it."""
     if spec.python is None:
         return spec.digest
-    return spec.parts["task"] if spec.python.promised else spec.python.base or spec.digest
+    return spec.python.base or spec.digest
 
 
 def _changed(found: TaskSpec, spec: TaskSpec, python: Python) -> Fault:
@@ -344,7 +341,7 @@ def _builtin(name: str) -> Call:
 def _role(task: Task[..., Any], spec: TaskSpec) -> Call:
     """What plays a role for a task."""
     count = len(spec.inputs)
-    return lambda args: checkpoints.play(task, spec, args[:count])
+    return lambda args: playing.play(task, spec, args[:count])
 
 
 def plain(found: Any) -> Any:

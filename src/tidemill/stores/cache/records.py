@@ -113,8 +113,8 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     return Entry(id, digest, size, cost, EntryState(state), owner, used, name, bool(doubt))
 
 
-class Records:
-    """The rows in the SQLite file at `path`. Every method but the first two is called within a transaction."""
+class _File:
+    """The SQLite file at `path`, and the transactions on it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -173,7 +173,9 @@ class Records:
         row = self._execute(statement, *values).fetchone()
         return row[0] if row else None
 
-    # ------------------------------------------------------------------------------------------------------- entries
+
+class Entries(_File):
+    """Rows of what is in the cache. Every method is called within a transaction."""
 
     def find(self, digest: Digest) -> Entry | None:
         """The entry of an object; one that is being deleted is none."""
@@ -253,7 +255,9 @@ class Records:
         self._execute(f"DELETE FROM entries WHERE doubt OR state <> {_CACHED}")
         self._execute("UPDATE entries SET doubt = 1, name = 'doubtful' || substr(name, 6)")
 
-    # -------------------------------------------------------------------------------------------- jobs and references
+
+class Records(Entries):
+    """All rows: entries, jobs and what these refer to. Every method is called within a transaction."""
 
     def owners(self) -> set[str]:
         """Processes that something here belongs to."""

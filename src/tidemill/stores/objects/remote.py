@@ -52,7 +52,7 @@ def open_s3(url: str) -> "RemoteStore":
     return RemoteStore(s3_backend(url, bucket_place(url).key), url, requests=_REQUESTS_TOGETHER, fresh_s=_FRESH_S)
 
 
-class RemoteStore(StoreBase):
+class _Bucket(StoreBase):
     """An object store in what obstore calls a store.
 
     Args:
@@ -111,6 +111,10 @@ class RemoteStore(StoreBase):
                 self._threads = ThreadPoolExecutor(self._requests, "objects")
             threads = self._threads
         return list(threads.map(call, items))
+
+
+class RemoteStore(_Bucket):
+    """An object store in what obstore calls a store."""
 
     # --------------------------------------------------------------------------------------------------------- put
 

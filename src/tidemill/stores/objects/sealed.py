@@ -165,18 +165,8 @@ def plain_size(size: int) -> int:
     return body - TAG * max(1, -(-body // (PIECE + TAG)))
 
 
-class SealedStore(StoreBase):
-    """Seals what is put into another store.
-
-    Args:
-        inner: where the sealed objects are.
-        name: of the key, for messages and addresses.
-        key: 32 bytes.
-
-    Raises:
-        MissingExtraError: if cryptography is not installed.
-        ConfigError: (by what uses it) if the place is sealed by another key, or holds objects that are not sealed.
-    """
+class _Reader(StoreBase):
+    """What reads sealed objects."""
 
     def __init__(self, inner: Inner, name: str, key: bytes) -> None:
         self._inner = inner
@@ -213,73 +203,6 @@ class SealedStore(StoreBase):
                 hint=f"they were sealed by the one called {said.rpartition(' ')[2]!r} at that time",
             )
         self._checked = True
-
-    # --------------------------------------------------------------------------------------------------------- put
-
-    def put(self, data: Data) -> Digest:
-        return self.put_many((data,))[0]
-
-    def put_many(self, items: Sequence[Data]) -> list[Digest]:
-        self._ready()
-        plain = [bytes(as_bytes(item)) for item in items]
-        digests = [digest_of(item) for item in plain]
-        sealed = [
-            b"".join(self._cipher.seal(d, (p[i : i + PIECE] for i in range(0, len(p), PIECE)), len(p)))
-            for d, p in zip(digests, plain, strict=True)
-        ]
-        self._inner.put_as([self._cipher.name(d) for d in digests], sealed)
-        return digests
-
-    def _ready(self) -> None:
-        if not self._checked:
-            self._check(write=True)
-
-    def put_file(self, path: Path, move: bool = False) -> tuple[Digest, int]:
-        source = open_regular(path)
-        try:
-            found = self._put_descriptor(source, os.fspath(path))
-        finally:
-            os.close(source)
-        if move:
-            remove(path)
-        return found
-
-    def _put_descriptor(self, source: int, name: str) -> tuple[Digest, int]:
-        self._ready()
-        h, size = hasher(), 0
-        for piece in blocks(source):
-            h.update(piece)
-            size += len(piece)
-        digest = h.digest()
-        os.lseek(source, 0, os.SEEK_SET)
-        pieces = _unchanged(source, digest, name)
-        self._inner.put_pieces_as(self._cipher.name(digest), sealed_size(size), self._cipher.seal(digest, pieces, size))
-        return digest, size
-
-    def put_stream(self, source: Iterable[Data] | BinaryIO) -> tuple[Digest, int]:
-        head = bytearray()
-        pieces = pieces_of(source)
-        for piece in pieces:
-            head += piece
-            if len(head) > SMALL:
-                return self._put_spooled(head, pieces)
-        return self.put(head), len(head)
-
-    def _put_spooled(self, head: bytearray, pieces: Iterable[Data]) -> tuple[Digest, int]:
-        """The name of an object is known when its last byte is: a long stream waits, as it is, in a nameless file."""
-        from tempfile import TemporaryFile, gettempdir
-
-        place = gettempdir()
-        with writing(place):
-            spool = TemporaryFile(buffering=0)  # noqa: SIM115 - the with statement follows
-        with spool:
-            with writing(place):
-                write_all(spool.fileno(), head)
-            for piece in pieces:
-                with writing(place):
-                    write_all(spool.fileno(), piece)
-            spool.seek(0)
-            return self._put_descriptor(spool.fileno(), "a stream")
 
     # --------------------------------------------------------------------------------------------------------- get
 
@@ -370,6 +293,87 @@ class SealedStore(StoreBase):
         with self._finding((digest,)):
             return plain_size(self._inner.size(name))
 
+
+class SealedStore(_Reader):
+    """Seals what is put into another store.
+
+    Args:
+        inner: where the sealed objects are.
+        name: of the key, for messages and addresses.
+        key: 32 bytes.
+
+    Raises:
+        MissingExtraError: if cryptography is not installed.
+        ConfigError: (by what uses it) if the place is sealed by another key, or holds objects that are not sealed.
+    """
+
+    # --------------------------------------------------------------------------------------------------------- put
+
+    def put(self, data: Data) -> Digest:
+        return self.put_many((data,))[0]
+
+    def put_many(self, items: Sequence[Data]) -> list[Digest]:
+        self._ready()
+        plain = [bytes(as_bytes(item)) for item in items]
+        digests = [digest_of(item) for item in plain]
+        sealed = [
+            b"".join(self._cipher.seal(d, (p[i : i + PIECE] for i in range(0, len(p), PIECE)), len(p)))
+            for d, p in zip(digests, plain, strict=True)
+        ]
+        self._inner.put_as([self._cipher.name(d) for d in digests], sealed)
+        return digests
+
+    def _ready(self) -> None:
+        if not self._checked:
+            self._check(write=True)
+
+    def put_file(self, path: Path, move: bool = False) -> tuple[Digest, int]:
+        source = open_regular(path)
+        try:
+            found = self._put_descriptor(source, os.fspath(path))
+        finally:
+            os.close(source)
+        if move:
+            remove(path)
+        return found
+
+    def _put_descriptor(self, source: int, name: str) -> tuple[Digest, int]:
+        self._ready()
+        h, size = hasher(), 0
+        for piece in blocks(source):
+            h.update(piece)
+            size += len(piece)
+        digest = h.digest()
+        os.lseek(source, 0, os.SEEK_SET)
+        pieces = _unchanged(source, digest, name)
+        self._inner.put_pieces_as(self._cipher.name(digest), sealed_size(size), self._cipher.seal(digest, pieces, size))
+        return digest, size
+
+    def put_stream(self, source: Iterable[Data] | BinaryIO) -> tuple[Digest, int]:
+        head = bytearray()
+        pieces = pieces_of(source)
+        for piece in pieces:
+            head += piece
+            if len(head) > SMALL:
+                return self._put_spooled(head, pieces)
+        return self.put(head), len(head)
+
+    def _put_spooled(self, head: bytearray, pieces: Iterable[Data]) -> tuple[Digest, int]:
+        """The name of an object is known when its last byte is: a long stream waits, as it is, in a nameless file."""
+        from tempfile import TemporaryFile, gettempdir
+
+        place = gettempdir()
+        with writing(place):
+            spool = TemporaryFile(buffering=0)  # noqa: SIM115 - the with statement follows
+        with spool:
+            with writing(place):
+                write_all(spool.fileno(), head)
+            for piece in pieces:
+                with writing(place):
+                    write_all(spool.fileno(), piece)
+            spool.seek(0)
+            return self._put_descriptor(spool.fileno(), "a stream")
+
     def delete(self, digests: Iterable[Digest], before: float | None = None) -> set[Digest]:
         names = {self._name(d): d for d in digests}
         return {names[n] for n in self._inner.delete(names, before)}
@@ -402,7 +406,7 @@ class SealedStore(StoreBase):
 class _Finding:
     """Tells of missing objects by their plain digests."""
 
-    def __init__(self, store: SealedStore, digests: Iterable[Digest]) -> None:
+    def __init__(self, store: _Reader, digests: Iterable[Digest]) -> None:
         self._store = store
         self._digests = digests
 

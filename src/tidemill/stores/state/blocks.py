@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tidemill.model.delta import decode_header
 from tidemill.model.errors import NotFoundError
 from tidemill.model.states import BlockState
-from tidemill.stores.state.database import Column, Database, Row, Statement, insert
+from tidemill.stores.state.database import Column, Database, Row, Statement, insert, update
 
 _COLUMNS = (
     "id, parent, root, scope, hub, state, generation, previous, owner, name, out, open, done, reused, failed, skipped, "
@@ -25,7 +25,22 @@ _COUNT = Statement(
     "update block set open = open + ?, done = done + ?, reused = reused + ?, failed = failed + ?, skipped = skipped "
     "+ ?, "
     "cancelled = cancelled + ?, total = total + ? where id = ? "
-    "returning id, parent, open, failed, skipped, cancelled, state, out, flags, owner"
+    "returning id, parent, open, failed, skipped, cancelled, state, out, flags, owner, done, reused, total"
+)
+_COUNT_MANY = update(
+    "block",
+    "open = open + {open}, done = done + {done}, reused = reused + {reused}, failed = failed + {failed}, "
+    "skipped = skipped + {skipped}, cancelled = cancelled + {cancelled}, total = total + {total}",
+    "id = {id}",
+    "open:i done:i reused:i failed:i skipped:i cancelled:i total:i id:i",
+)
+_COUNTED = Statement(
+    "select b.id, b.parent, b.open, b.failed, b.skipped, b.cancelled, b.state, b.out, b.flags, b.owner, b.done, "
+    "b.reused, b.total from {ids} {join} block b on b.id = j.value"
+)
+_GROWTHS = insert("delta", "block:i header:b body:b chunks:i sealed:i")
+_CLOSE_MANY = update(
+    "block", "state = {state}, t_close = {now}", "id = {id} and state in (0, 1) and open = 0", "id:i state:i now:r"
 )
 _APPEND = insert("block_delta", "open:i done:i reused:i failed:i skipped:i cancelled:i total:i block:i")
 _FOLD_LOCK = Statement("select 1", "select pg_try_advisory_xact_lock(7414)")
@@ -36,7 +51,8 @@ _FOLD = Statement(
     "sum(skipped)::bigint k, sum(cancelled)::bigint c, sum(total)::bigint t from gone group by block) "
     "update block b set open = b.open + s.o, done = b.done + s.d, reused = b.reused + s.u, failed = b.failed + s.f, "
     "skipped = b.skipped + s.k, cancelled = b.cancelled + s.c, total = b.total + s.t from s where b.id = s.block "
-    "returning b.id, b.parent, b.open, b.failed, b.skipped, b.cancelled, b.state, b.out, b.flags, b.owner",
+    "returning b.id, b.parent, b.open, b.failed, b.skipped, b.cancelled, b.state, b.out, b.flags, b.owner, "
+    "b.done, b.reused, b.total",
 )
 _CLOSE = Statement("update block set state = ?, t_close = ? where id = ? and state in (0, 1) and open = 0 returning id")
 _REOPEN = Statement(
@@ -80,6 +96,9 @@ _WITH_DATUM = Statement(f"select {_COLUMNS} from block where out_lo <= ? and out
 _UNSEALED_OF = Statement("select d.block from {ids} {join} delta d on d.block = j.value where d.sealed = 0")
 _GENERATION = Statement("select max(generation) from block where parent = ? and previous = ?")
 _OPEN_CANCELLING = Statement("select id from block where state = 1 order by id")
+
+FEW = 3
+"""Blocks that are counted one by one."""
 
 STOP_ON_FAILURE = 1
 DETACHED = 2
@@ -139,6 +158,9 @@ class Counted(NamedTuple):
     out: int | None
     flags: int
     owner: int | None
+    done: int
+    reused: int
+    total: int
 
 
 class Delta(NamedTuple):
@@ -168,7 +190,10 @@ def count(db: Database, changes: Mapping[int, list[int]]) -> list[Counted]:
         if rows:
             db.many(_APPEND, *zip(*rows, strict=True))
         return []
-    return [Counted._make(row) for block, change in changes.items() for row in db.rows(_COUNT, *change, block)]
+    if len(changes) < FEW:
+        return [Counted._make(row) for block, change in changes.items() for row in db.rows(_COUNT, *change, block)]
+    db.many(_COUNT_MANY, *zip(*changes.values(), strict=True), list(changes))
+    return [Counted._make(row) for row in db.rows(_COUNTED, db.ids(list(changes)))]
 
 
 def fold(db: Database) -> list[Counted] | None:
@@ -182,6 +207,11 @@ def fold(db: Database) -> list[Counted] | None:
 def close(db: Database, block: int, state: BlockState, now: float) -> bool:
     """OPEN or CLOSING -> COMPLETE, ERROR or CANCELLED once nothing inside is unfinished."""
     return bool(db.rows(_CLOSE, int(state), now, block))
+
+
+def close_many(db: Database, ids: Column, states: Column, now: float) -> int:
+    """The same for several blocks; how many were."""
+    return db.many(_CLOSE_MANY, ids, states, [now] * len(ids))
 
 
 def reopen(db: Database, block: int) -> bool:
@@ -278,6 +308,12 @@ def stopping(db: Database) -> list[int]:
     return [r[0] for r in db.rows(_OPEN_CANCELLING)]
 
 
+def add_growths(db: Database, blocks: Column, headers: Column, bodies: Column) -> None:
+    """What runs grew, all of it expanded."""
+    n = len(blocks)
+    db.many(_GROWTHS, blocks, headers, bodies, [0] * n, [1] * n)
+
+
 def add_delta(
     db: Database, block: int, key: bytes | None, header: bytes, body: bytes | None, sealed: bool, result: bytes | None
 ) -> None:
@@ -361,6 +397,14 @@ def is_stopping(db: Database, block: int) -> bool:
     """Whether the block is CLOSING."""
     row = db.one(_STATE, block)
     return row is not None and row[0] == BlockState.CLOSING
+
+
+_STOPPING_AMONG = Statement("select b.id from {ids} {join} block b on b.id = j.value where b.state = 1")
+
+
+def stopping_among(db: Database, ids: list[int]) -> set[int]:
+    """Which of these blocks are CLOSING."""
+    return {r[0] for r in db.rows(_STOPPING_AMONG, db.ids(sorted(ids)))}
 
 
 _STRAYS = Statement(
