@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -172,7 +173,8 @@ def _ref(store: Store, what: Sendable) -> Ref:
     if isinstance(what, NamedFile):
         if not what.digest:
             raise NotFoundError(f"the name {what.name!r} was given up", hint="store.names.history has its versions.")
-        return Ref(parse(what.digest), what.size, what.kind, what.base, 0o755 if what.executable else 0o644)
+        kind: Literal["dir", "file"] = "dir" if what.kind == "dir" else "file"
+        return Ref(parse(what.digest), what.size, kind, what.base, 0o755 if what.executable else 0o644)
     if isinstance(what, File) and what.ref is not None:
         return what.ref
     if isinstance(what, (File, Path)):
