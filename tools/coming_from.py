@@ -22,6 +22,7 @@ A file of entries::
 """
 
 import ast
+import re
 import sys
 import tomllib
 from collections import Counter
@@ -34,8 +35,8 @@ from tools import pages
 
 FOLDER = pages.DOCS / "coming-from" / "toil"
 
-NOTHING = frozenset({"", "True", "False", "None", "ok", "done"})
-"""Expectations that say no more than that something ran."""
+NOTHING = frozenset({"True", "False", "None", "ok", "done"})
+"""What says no more than that something ran, however often it is said."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,18 @@ def faults(entry: Entry, setup: str = "") -> list[str]:
             (bool(snippet) and not (entry.here or entry.reason), "it does not say what does the job"),
             (bool(entry.code and entry.shell), "it has both code and shell"),
             (bool(snippet) and not said and not entry.raises, "its snippet has no expectation"),
-            (bool(said) and said in NOTHING, f"to expect {said!r} is to expect that it ran"),
+            (_says_nothing(said), f"to expect {said!r} is to expect that it ran"),
+            (bool(entry.raises) and ": " not in entry.raises, "it does not say what the error's message tells"),
             (bool(said or entry.raises) and not snippet, "it expects something of no snippet"),
             (bool(snippet) and not _uses_ours(entry, setup), "its snippet uses nothing of ours"),
         )
         if wrong
     ]
+
+
+def _says_nothing(said: str) -> bool:
+    words = set(re.findall(r"\w+", said))
+    return len(words) == 1 and words <= NOTHING
 
 
 def _uses_ours(entry: Entry, setup: str) -> bool:

@@ -69,16 +69,19 @@ class Snippets:
         return judged(entry, answer["printed"], answer["error"])
 
     def _bash(self, command: str, place: Path) -> tuple[str, str]:
-        done = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", command],
-            cwd=place,
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                ["bash", "-e", "-o", "pipefail", "-c", command],
+                cwd=place,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return "", f"it took longer than {TIMEOUT_S:g} s"
         return done.stdout, f"exit code {done.returncode}: {done.stderr}" if done.returncode else ""
 
     def _python(self, code: str, place: Path) -> dict[str, str]:

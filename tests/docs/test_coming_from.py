@@ -42,6 +42,8 @@ GOOD = Entry(names=("a",), here="`tm.task`", code="import tidemill as tm\ntm.tas
         (["a"], [replace(GOOD, here="")], "does not say what does the job"),
         (["a"], [replace(GOOD, expect="")], "no expectation"),
         (["a"], [replace(GOOD, expect="True\n")], "to expect 'True' is to expect that it ran"),
+        (["a"], [replace(GOOD, expect="(True, [True])")], "is to expect that it ran"),
+        (["a"], [replace(GOOD, raises="TypeError")], "what the error's message tells"),
         (["a"], [replace(GOOD, code="1 + 1")], "uses nothing of ours"),
         (["a"], [replace(GOOD, shell="tidemill --version")], "both code and shell"),
         (["a"], [replace(GOOD, code="", reason="there is none")], "expects something of no snippet"),
