@@ -35,6 +35,8 @@ from tidemill.workers.usage import Meter
 
 _COMPLETE = int(AttemptState.COMPLETE)
 _ERROR = int(AttemptState.ERROR)
+Variables = Mapping[str, str | None]
+"""Of the environment; None for one that is not set."""
 _INDEX = struct.Struct(protocol.INDEX)
 
 
@@ -87,7 +89,7 @@ class Attempts:
         before = None if claim.environment is None else self._set_variables(claim.environment)
         try:
             if task is None:
-                task = self._load(claim.task)
+                task = self._load(claim.task, before, claim.environment)
                 began, start = time.time(), time.monotonic()
                 self._meter.start()
             if claim.disk:
@@ -185,7 +187,7 @@ class Attempts:
         self._meter.start()
 
     @staticmethod
-    def _set_variables(wanted: Mapping[str, str | None]) -> dict[str, str | None]:
+    def _set_variables(wanted: Variables) -> dict[str, str | None]:
         """Set environment variables (None: remove them); what they were."""
         before = {name: os.environ.get(name) for name in wanted}
         for name, text in wanted.items():
@@ -195,14 +197,20 @@ class Attempts:
                 os.environ[name] = text
         return before
 
-    def _load(self, task: int) -> Loaded:
-        """Load a task for the first time. Calls that stand at the top level of its module are nobody's growth."""
+    def _load(self, task: int, before: Variables | None = None, given: Variables | None = None) -> Loaded:
+        """Load a task for the first time. Calls that stand at the top level of its module are nobody's growth.
+
+        Args:
+            before, given: variables as they were, and as they are for this attempt alone.
+        """
         context.install(None)
         inside.install(None)
         try:
             return self.loader.load(task)
         finally:
+            self._set_variables(before or {})
             self._surroundings.keep()
+            self._set_variables(given or {})
             self._growing.install()
             self._running.install()
 
