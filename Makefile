@@ -38,6 +38,7 @@ format: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -m tools.states
+	$(BIN)/python -m tools.coming_from
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py $(ARGS)

@@ -169,6 +169,20 @@ def test_limits_change_while_running(place: Place, cache: NodeCache) -> None:
     other.close()
 
 
+def test_that_holds_for_a_store_as_it_is_opened_and_not_for_a_sealed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEMILL_SEAL_LAB", "6b" * 32)
+    store = open_objects(tmp_path / "objects")
+    name = store.put(some_bytes(300_000))
+    cache = NodeCache(tmp_path / "cache", store, limit=100)
+    assert cache.free
+    assert content(cache, name) == some_bytes(300_000)
+    assert cache.figures().used == 0
+    cache.close()
+    assert not NodeCache(tmp_path / "cache", open_objects(f"seal:lab:{tmp_path / 'sealed'}")).free
+
+
 def test_a_store_on_the_same_file_system_is_read_in_place(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "objects")
     name, small = store.put(some_bytes(3 * K)), store.put(b"small")

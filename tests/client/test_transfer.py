@@ -181,6 +181,22 @@ def test_fetch(flows: Any, store: tm.Store, web: Web) -> None:
         store.fetch(web.url + "/nothing")
 
 
+def test_what_a_name_stands_for_has_an_address_and_can_be_sent(store: tm.Store, tmp_path: Path) -> None:
+    script = tmp_path / "run.sh"
+    script.write_text("echo 1")
+    script.chmod(0o755)
+    store.names.put("script", script)
+    before = store.names.get("script")
+    store.names.put("script", b"something else")
+    assert Path(store.url_of(before).removeprefix("file://")).read_text() == "echo 1"
+    store.send(before, (tmp_path / "sent.sh").as_uri())
+    assert (tmp_path / "sent.sh").read_text() == "echo 1"
+    assert os.access(tmp_path / "sent.sh", os.X_OK)
+    store.names.delete("script")
+    with pytest.raises(NotFoundError, match="given up"):
+        store.url_of(store.names.history("script")[-1])
+
+
 def test_send(flows: Any, store: tm.Store, web: Web, tmp_path: Path) -> None:
     run(store, flows.louder(web.url + "/a%20file"))
     for what in ("1.1", "1", 1, "datum:1"):

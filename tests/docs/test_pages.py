@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import pages, reference, states
+from tools import coming_from, pages, reference, states
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -40,7 +40,7 @@ def dead(page: Path) -> Iterator[str]:
             yield target
 
 
-@pytest.mark.parametrize("generator", [reference, states], ids=["reference", "states"])
+@pytest.mark.parametrize("generator", [reference, states, coming_from], ids=["reference", "states", "coming-from"])
 def test_generated_parts_are_what_the_program_says(generator: object) -> None:
     found = pages.stale(generator.PAGES)  # type: ignore[attr-defined]
     assert not found, f"run `make docs`: {[str(path.relative_to(ROOT)) for path in found]}"

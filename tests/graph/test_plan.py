@@ -14,7 +14,8 @@ from tidemill.model import delta
 from tidemill.model.digest import digest
 from tidemill.model.errors import UsageError, WiringError
 from tidemill.model.file import File
-from tidemill.model.values import Input, Ref, decode, encode
+from tidemill.model.fileid import FileId, Origin
+from tidemill.model.values import Input, Ref, decode, encode, id_ref
 from tidemill.stores.objects import open_objects
 from tidemill.testing.interpreter import Interpreter
 
@@ -171,6 +172,14 @@ def test_a_file_that_is_in_a_store_already_may_be_gone(tmp_path: Path) -> None:
     assert plan.files == {}
     with pytest.raises(WiringError, match="gone"):
         tm.build(size(File(tmp_path / "gone")))
+
+
+def test_the_id_of_a_stored_file_is_an_argument_by_itself() -> None:
+    one, other = (FileId.of(Origin(0, n, 1), b"d" * 32, 3, "gone.txt") for n in (1, 2))
+    plan = tm.build(same([one]))
+    assert decode(chunks(plan)[0].args[0]) == [[id_ref(one)]]
+    assert plan.files == {}
+    assert plan.key == tm.build(same([one])).key != tm.build(same([other])).key
 
 
 def test_files_of_large_sweeps_are_read_chunk_by_chunk(tmp_path: Path) -> None:

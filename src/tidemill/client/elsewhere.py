@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tidemill.client.later import Later
@@ -39,12 +38,12 @@ class Elsewhere:
         return transfer.fetch(cast("Store", self), url, move=move, in_place=in_place)
 
     @without_our_frames
-    def send(self, what: str | int | File | Path, url: str) -> transfer.Sent:
+    def send(self, what: transfer.Sendable, url: str) -> transfer.Sent:
         """Write a file or directory of the store to a URL.
 
         Args:
             what: a run (`"3.117"`), a workflow (`3`) or a datum (`"datum:45"`) whose value is a file or directory; the
-                id of a file; or a file.
+                id of a file; what a name stands for (`store.names.get("report")`); or a file.
             url: as for `fetch`; over `https://…` it is sent with PUT, as servers of presigned URLs expect it. A
                 directory is sent file by file, except to this machine. A file that is there is replaced.
 
@@ -56,7 +55,7 @@ class Elsewhere:
         return transfer.send(cast("Store", self), what, url)
 
     @without_our_frames
-    def url_of(self, what: str | int | File | Path, expires: float = 3600.0) -> str:
+    def url_of(self, what: transfer.Sendable, expires: float = 3600.0) -> str:
         """An address at which a file of the store can be read without the store.
 
         Where objects are on S3, anybody who has it can read the file, for `expires` seconds. Else, and for directories,

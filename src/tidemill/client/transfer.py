@@ -2,15 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from tidemill.client.connection import connect
+from tidemill.client.names import NamedFile
 from tidemill.client.results import Reader
 from tidemill.client.store import Store, read
 from tidemill.graph.literals import describe
-from tidemill.model.digest import show
-from tidemill.model.errors import UsageError
+from tidemill.model.digest import parse, show
+from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.file import File
 from tidemill.model.fileid import FileId
 from tidemill.model.preview import size_text
@@ -18,8 +20,8 @@ from tidemill.model.values import Ref
 from tidemill.stores.objects import fetch_url, local_path, scheme_of, send_dir_url, send_url, shown
 from tidemill.stores.objects.places import look, members
 
-Sendable = str | int | File | Path
-"""What names a file of a store: a run, a workflow, a datum, the id of a file, or a file."""
+Sendable = str | int | File | Path | NamedFile
+"""What names a file of a store: a run, a workflow, a datum, the id of a file, what a name stands for, or a file."""
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +170,11 @@ def _ref(store: Store, what: Sendable) -> Ref:
         what = FileId(what)
     if isinstance(what, FileId):
         return Ref(what.digest, what.size, "file", what.name, what.mode)
+    if isinstance(what, NamedFile):
+        if not what.digest:
+            raise NotFoundError(f"the name {what.name!r} was given up", hint="store.names.history has its versions.")
+        kind: Literal["dir", "file"] = "dir" if what.kind == "dir" else "file"
+        return Ref(parse(what.digest), what.size, kind, what.base, 0o755 if what.executable else 0o644)
     if isinstance(what, File) and what.ref is not None:
         return what.ref
     if isinstance(what, (File, Path)):

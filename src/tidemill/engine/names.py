@@ -120,7 +120,7 @@ def give_up(turn: Turn, by: Writer, name: str, expect: int | None) -> bool:
 
 def _add(turn: Turn, by: Writer, name: str, found: Version | None, content: Content) -> bool:
     version = found.version + 1 if found is not None else 1
-    digest, size, mode, base, kind = content
+    digest, size, mode, base, kind, _ = content
     return names.add(
         turn.db,
         Version(

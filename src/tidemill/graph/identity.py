@@ -48,7 +48,7 @@ class Identities:
 
 def _state(leaf: Any) -> Ref:
     """A file or directory by its state: here nobody reads it, and not every one that a workflow is given is used. One
-    that is fetched, by its address."""
+    that is fetched, by its address. The id of one in the store says all by itself."""
     if isinstance(leaf, FileId):
         return id_ref(leaf)
     if isinstance(leaf, File) and leaf.url:

@@ -15,7 +15,7 @@ from tidemill.stores.objects.gc import GcReport, collect
 from tidemill.stores.objects.interface import SMALL, ObjectStore, Stored
 from tidemill.stores.objects.local import LocalStore
 from tidemill.stores.objects.notes import BucketNotes, FileNotes
-from tidemill.stores.objects.references import REFERENCES, References, ReferringStore
+from tidemill.stores.objects.references import REFERENCES, References, ReferringDirectory, ReferringStore
 from tidemill.stores.objects.remote import RemoteStore, open_memory, open_s3
 from tidemill.stores.objects.sealed import SealedStore, key_of
 from tidemill.stores.objects.transfer import Fetched, fetch_url, send_dir_url, send_url
@@ -71,7 +71,7 @@ def open_objects(url: str | os.PathLike[str]) -> ObjectStore:
         return SealedStore(_open(bare), key, key_of(key))
     inner = _open(url)
     if isinstance(inner, LocalStore):
-        return ReferringStore(inner, References(FileNotes(os.path.join(inner.root, REFERENCES))))
+        return ReferringDirectory(inner, References(FileNotes(os.path.join(inner.root, REFERENCES))))
     return ReferringStore(inner, References(BucketNotes(inner.backend, REFERENCES, shown(url))))
 
 

@@ -18,6 +18,7 @@ from tidemill.model.errors import IntegrityError, NewerStoreError, NotFoundError
 from tidemill.stores.objects.base import Wrapper
 from tidemill.stores.objects.files import clone, hash_rest, new_file, open_regular, write_all
 from tidemill.stores.objects.interface import Delivered, ObjectStore, Path, Stored
+from tidemill.stores.objects.local import LocalStore
 from tidemill.stores.objects.notes import Notes
 from tidemill.stores.objects.schemes import Bucket, Files, Opened, scheme_for
 from tidemill.stores.objects.streams import checked, digest_of_name
@@ -370,3 +371,17 @@ def _cloned(digest: Digest, ref: Reference, target: int) -> bool:
     if hash_rest(target)[0] != digest:
         raise _changed(digest, ref)
     return True
+
+
+class ReferringDirectory(ReferringStore):
+    """The same over a store in a directory of this machine, whose files can be read in place.
+
+    Args:
+        inner: the store; it has `root` and `file_of`.
+        references: as above.
+    """
+
+    def __init__(self, inner: LocalStore, references: References) -> None:
+        super().__init__(inner, references)
+        self.root = inner.root
+        self.file_of = inner.file_of
