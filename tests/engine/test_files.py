@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import Drive
-from tests.engine.tasks import NUMBER, Switch, shaky
+from tests.engine.tasks import ADD, NUMBER, Switch, shaky
 from tidemill.engine import files, names, remove, revive
 from tidemill.engine.complete import Answer
 from tidemill.model.digest import digest
@@ -143,6 +143,26 @@ def test_temporary_files_go_when_their_block_has_ended_well(drive: Drive) -> Non
     assert d.block(block).state == BlockState.COMPLETE
     assert states(d, *ids) == [DatumState.COMPLETE, DatumState.EXPIRED]
     assert journal(d) == {TWO}
+
+
+def test_temporary_files_outlive_their_block_while_somebody_follows_from_their_run(drive: Drive) -> None:
+    d = drive(NUMBER, ADD)
+    g = d.graph()
+    inner = g.block("inner")
+    made = g.run("number", 1, block=inner)
+    listed = g.gather([g.run("add", made)])
+    g.result = [g.run("add", listed)]
+    block = d.submit(g)
+    (one,) = d.take()
+    gone = a_file(1, ONE, temporary=True)
+    d.hand_in(good(d, one, files=[gone]))
+    assert d.block(block + inner).state == BlockState.COMPLETE
+    assert states(d, id_of(one, gone)) == [DatumState.COMPLETE]
+    assert journal(d) == set()
+    d.settle()
+    assert d.block(block).state == BlockState.COMPLETE
+    assert states(d, id_of(one, gone)) == [DatumState.EXPIRED]
+    assert journal(d) == {ONE}
 
 
 def test_a_block_with_failures_keeps_them_until_it_is_retried(drive: Drive) -> None:

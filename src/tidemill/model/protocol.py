@@ -139,7 +139,7 @@ class Written(Struct):
     """A file that an attempt wrote to the store: its number in the attempt, and what a `FileId` says of it.
 
     Attributes:
-        temporary: gone when the block that the run stands in has ended.
+        temporary: gone when the block that the run stands in has ended and no run follows from it any more.
     """
 
     n: int

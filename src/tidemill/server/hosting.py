@@ -129,5 +129,5 @@ class Hosting:
         names = sorted({self._engine.spec(self._engine.db, task).name for s in up for _, task in s.held.values()})
         return (
             f"it does not fit beside the services that are up ({', '.join(names)}), which hold {held} for as long as "
-            "they have users: give services fewer cpus, such as cpus=0.1, or more workers"
+            "they have users: give services fewer cpus, such as cpus=0.1"
         )
