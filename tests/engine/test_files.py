@@ -156,6 +156,7 @@ def test_temporary_files_outlive_their_block_while_somebody_follows_from_their_r
     (one,) = d.take()
     gone = a_file(1, ONE, temporary=True)
     d.hand_in(good(d, one, files=[gone]))
+    d.control(lambda turn: turn.engine.upkeep(turn))
     assert d.block(block + inner).state == BlockState.COMPLETE
     assert states(d, id_of(one, gone)) == [DatumState.COMPLETE]
     assert journal(d) == set()
