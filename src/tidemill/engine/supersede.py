@@ -8,7 +8,7 @@ executes.
 from typing import NamedTuple
 
 from tidemill.engine import cone as cones
-from tidemill.engine import flags, forget, gathers, hubs, keys, reopen, spread, stand, submit
+from tidemill.engine import flags, forget, gathers, hubs, keys, reopen, serve, spread, stand, submit
 from tidemill.engine.cone import Cone
 from tidemill.engine.submit import Layout
 from tidemill.engine.turn import CANCELLED, FAILED, OPEN, SKIPPED, Turn
@@ -47,7 +47,9 @@ def supersede(turn: Turn, cone: Cone, *, data_map: dict[int, int] | None = None)
     supersedes.add(turn.db, list(numbers.runs), list(numbers.runs.values()), supersedes.RUN)
     services = [i for i, r in cone.runs.items() if r.flags & RunFlag.SERVICE]
     if services:
-        serves.move(turn.db, services, [numbers.runs[i] for i in services])
+        moved = [numbers.runs[i] for i in services]
+        serves.move(turn.db, services, moved)
+        serve.release(turn, moved)
     supersedes.add(turn.db, list(numbers.data), list(numbers.data.values()))
     for block in homes:
         turn.change(block, OPEN, 0)

@@ -76,10 +76,11 @@ class Blocks:
             self._open(self._stack[-1], runs)
         self._update()
 
-    def serve(self, block: Nested, run: int, runs: int) -> None:
-        """A service, run number `run`, ends when this block does: even if nothing is in it."""
+    def serve(self, block: Nested, run: int) -> None:
+        """A service, run number `run`, ends when this block does, even if nothing is in it: they are handed on together.
+        """
         block.served = run
-        self._open(block, runs)
+        self._open(block, run)
         self._update()
 
     def _open(self, block: Nested, runs: int) -> None:

@@ -122,7 +122,7 @@ class Builder(Recorder):
             return self.broken()
         kind = Kind(service.name, "address", found.kind_.type, attached=True)
         found = Future(self, found.slot_, (), kind, found.run_)
-        self.blocks.serve(block.nested, found.run_, self.runs)
+        self.blocks.serve(block.nested, found.run_)
         self._columns.mark(self.blocks.current)
         self.enter_after([found])
         return found
