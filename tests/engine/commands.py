@@ -233,7 +233,7 @@ class Commander:
         self.commands = [
             self.retry, self.retry, self.rerun, self.rerun, self.rerun_block, self.hold, self.unhold, self.cancel,
             self.cancel_block, self.lose, self.expire, self.invalidate, self.share, self.actions, self.suspend,
-            self.limit_lifetimes, self.submit_more, self.submit_more, self.fell, self.fell, self.ends_early,
+            self.limit_lifetimes, self.submit_more, self.submit_more,
         ]  # fmt: skip
 
     def runs(self, *states: RunState) -> list[int]:
@@ -322,15 +322,13 @@ class Commander:
         self.more += 1
         self.d.submit(g, key=f"more {self.more}")
 
-    def fell(self) -> None:
-        """A service that was up dies."""
-        for run in self.some([(run,) for run in sorted(self.d.up)], 1):
-            self.d.falls(run, charge=self.draw.random() < 0.5)
-
-    def ends_early(self) -> None:
-        """A service that was up ends by itself, as it should."""
-        for run in self.some([(run,) for run in sorted(self.d.up)], 1):
+    def interrupt(self) -> None:
+        """A service that is up dies, by its own doing or not, or ends by itself, as it may."""
+        run = self.draw.choice(sorted(self.d.up))
+        if self.draw.random() < 0.3:
             self.d.hand_in(self.d.up.pop(run))
+        else:
+            self.d.falls(run, charge=self.draw.random() < 0.5)
 
     def suspend(self) -> None:
         hub = self.draw.choice(
@@ -384,6 +382,9 @@ class Commander:
         # what a run grew is superseded with it and has no newer generation: who named that ended for good
         newer = {r[0] for r in self.d.rows("select old from supersede where kind = 2")}
         never = {r[0] for r in rows if r[2] & SUPERSEDED} - newer
+        # a service that nobody needs is skipped each time
+        idle = {r[0] for r in rows if r[1] == RunState.SKIPPED and r[2] & RunFlag.SERVICE and r[3] == r[0]}
+        rows = [r for r in rows if r[0] not in idle and r[3] not in idle]
         for_good = never | {r for r in lost_inputs(self.d) if self.needs(r) & never} | self.bereft(never)
         rows = [r for r in rows if not r[2] & SUPERSEDED and r[0] not in for_good - never]
         rows = [r for r in rows if r[1] == RunState.CANCELLED or r[3] not in for_good]

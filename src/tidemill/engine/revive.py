@@ -45,9 +45,9 @@ def _go_on_after_stop(turn: Turn, chosen: list[Run]) -> None:
     for r in chosen:
         facts = turn.engine.facts(turn.db, r.block)
         if facts.options & blocks.STOP_ON_FAILURE and r.state == RunState.ERROR:
-            stopped = runs.cancelled_by(turn.db, facts.root, r.id)
+            stopped = runs.get(turn.db, runs.cancelled_by(turn.db, facts.root, r.id)).values()
             outdated = forget.Outdated()
-            forget.enqueue(turn, list(runs.get(turn.db, stopped).values()), outdated)
+            forget.enqueue(turn, [s for s in stopped if not s.flags & flags.SUPERSEDED], outdated)
             supersede.renew(turn, outdated)
 
 
