@@ -8,7 +8,7 @@ executes.
 from typing import NamedTuple
 
 from tidemill.engine import cone as cones
-from tidemill.engine import flags, forget, gathers, hubs, keys, reopen, serve, spread, stand, submit
+from tidemill.engine import flags, forget, gathers, hubs, keys, reopen, serve, spread, stand, submit, wait
 from tidemill.engine.cone import Cone
 from tidemill.engine.submit import Layout
 from tidemill.engine.turn import CANCELLED, FAILED, OPEN, SKIPPED, Turn
@@ -194,6 +194,7 @@ def _end(turn: Turn, live: list[Run]) -> None:
     """WAITING, READY, RUNNING, HELD -> CANCELLED, without telling anybody who is superseded too."""
     ids = [r.id for r in live]
     wanted = set(ids)
+    wait.wait_again(turn, [r for r in wait.users(turn, live) if r.id not in wanted])
     held = leases.current(turn.db, ids)
     stand.drop(turn, [r for r in live if r.pending <= 0 and r.id not in held])
     turn.fresh = [r for r in turn.fresh if r.id not in wanted]

@@ -77,8 +77,7 @@ class Blocks:
         self._update()
 
     def serve(self, block: Nested, run: int) -> None:
-        """A service, run number `run`, ends when this block does, even if nothing is in it: they are handed on together.
-        """
+        """A service, run number `run`, ends when this block does; they are handed on together."""
         block.served = run
         self._open(block, run)
         self._update()
