@@ -168,7 +168,8 @@ def retire(turn: Turn, cone: Cone, run_map: dict[int, int]) -> None:
         runs.set_flags(turn.db, [r.id for r in rows], [r.flags | flags.SUPERSEDED for r in rows])
         ids = [r.id for r in rows]
         turn.event(Kind.SUPERSEDED, ids, note=[run_map.get(i, 0) for i in ids])
-        followed = [(r.out + p, r.id, p) for r in live if r.id in cone.grown for p in range(turn.engine.ports(r.task))]
+        pending = [r for r in (*live, *armed) if r.id in cone.grown]
+        followed = [(r.out + p, r.id, p) for r in pending for p in range(turn.engine.ports(r.task))]
         spread.bury(turn, [(d, run, p, int(DatumState.CANCELLED), run) for d, run, p in followed])
     for g, state in cone.gathers.values():
         if state == gather_rows.OPEN and gather_rows.end(turn.db, g.id, gather_rows.DEAD):
