@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+import tidemill as tm
 from tests.server.support import Bench, Program
 from tidemill.model.states import BlockState, RunState
 from tidemill.stores.state import leases, workers
@@ -26,7 +28,11 @@ def whole(bench: Bench, program: Program, result: object) -> None:
     bench.quiet()
     bench.look(check_store)
     assert not bench.look(leases.every)
-    assert {r.state for r in bench.look(every_run)} == {RunState.COMPLETE}
+    assert set(states(bench)) == {RunState.COMPLETE}
+
+
+def states(bench: Bench) -> list[RunState]:
+    return bench.look(lambda db: [RunState(r.state) for r in every_run(db)])  # type: ignore[no-any-return]
 
 
 def kill_engine(bench: Bench) -> None:
@@ -124,17 +130,22 @@ def test_a_check_that_says_no_is_a_good_end(bench: Bench) -> None:
 
 
 def test_it_fails_on_coming_down(bench: Bench) -> None:
-    """Its users have ended well; that it could not be taken down is told, and retried by hand it is let be."""
-    text = bench.start("checked_briefly", {"stop": "always"}).error()
-    assert "no stop" in text
-    states = [r.state for r in bench.look(every_run)]
-    assert sorted(states) == [RunState.COMPLETE, RunState.ERROR]
+    """Its users have ended well, and their results are there; that it could not be taken down is told."""
+    program = bench.start("checked_briefly", {"stop": "always"})
+    assert program.result() == "here"
+    assert "no stop" in program.said.decode()
+    assert sorted(states(bench)) == [RunState.COMPLETE, RunState.ERROR]
     assert bench.log().count("start") == 1
 
 
-@pytest.mark.parametrize(("n", "says"), [(0, "without publishing"), (2, "more than once")])
-def test_generators_that_do_not_yield_once(bench: Bench, n: int, says: str) -> None:
-    assert says in bench.start("yields", n).error()
+def test_a_generator_that_never_yields(bench: Bench) -> None:
+    assert "ended without publishing anything" in bench.start("yields", 0).error()
+
+
+def test_a_generator_that_yields_twice(bench: Bench) -> None:
+    program = bench.start("yields", 2)
+    assert program.result() == "0"
+    assert "yields more than once" in program.said.decode()
 
 
 def test_a_timeout_is_for_coming_up(bench: Bench) -> None:
@@ -142,15 +153,11 @@ def test_a_timeout_is_for_coming_up(bench: Bench) -> None:
     gate = bench.gate("a")
     program = bench.start("slowly", ["a"], workers=2)
     gate.reached()
-    up = bench.look(leases.every)
-    wait_for(lambda: all(r.t < _now(bench) - 3 for r in []) or len(up) == 2, "both to run")
+    up = time.monotonic()
+    wait_for(lambda: time.monotonic() > up + 3, "more than its timeout to pass")
     gate.open()
     whole(bench, program, ["a here"])
     assert bench.log().count("start") == 2
-
-
-def _now(bench: Bench) -> float:
-    return float(len(bench.log()))
 
 
 def test_the_engine_is_killed_while_it_is_up(bench: Bench) -> None:
@@ -160,7 +167,7 @@ def test_the_engine_is_killed_while_it_is_up(bench: Bench) -> None:
     a.reached()
     b.reached()
     a.open()
-    wait_for(lambda: bench.states().get("service") == RunState.LIVE and done(bench) == 1, "a to be done")
+    wait_for(lambda: states(bench).count(RunState.COMPLETE) == 1, "a to be done")
     kill_engine(bench)
     program.process.kill()
     program.ended()
@@ -173,10 +180,6 @@ def test_the_engine_is_killed_while_it_is_up(bench: Bench) -> None:
     assert log.count("service up") == 2
 
 
-def done(bench: Bench) -> int:
-    return sum(r.state == RunState.COMPLETE for r in bench.look(every_run))
-
-
 def test_its_worker_is_killed_while_it_is_up(bench: Bench) -> None:
     """Whoever used it is stopped and waits for the next attempt."""
     gate = bench.gate("a")
@@ -187,6 +190,7 @@ def test_its_worker_is_killed_while_it_is_up(bench: Bench) -> None:
     second = gate.reached()
     assert second != first
     program.ctrl_c()
+    program.says("finishing what runs")
     program.ctrl_c()
     assert program.ended() == 128 + signal.SIGINT
     bench.quiet()
@@ -232,3 +236,49 @@ def test_ctrl_c_twice_ends_it_at_once(bench: Bench) -> None:
     assert not bench.look(leases.every)
     a.open(2)
     whole(bench, bench.start("gated", ["a"]), ["a service"])
+
+
+def test_cancelled_it_is_asked_to_stop(bench: Bench) -> None:
+    gate = bench.gate("a")
+    program = bench.start("gated", ["a"])
+    gate.reached()
+    with tm.open(bench.url) as store:
+        (status,) = store.status().blocks
+        store.cancel(status.id)
+    assert "cancelled" in program.error()
+    bench.quiet()
+    assert bench.log()[-1] == "service down"
+    assert set(states(bench)) == {RunState.CANCELLED}
+
+
+def test_one_that_does_not_come_down_is_killed(bench: Bench) -> None:
+    """Ten seconds after it was cancelled."""
+    gate = bench.gate("a")
+    program = bench.start("stubborn", ["a"])
+    gate.reached()
+    with tm.open(bench.url) as store:
+        (status,) = store.status().blocks
+        store.cancel(status.id)
+    assert "cancelled" in program.error()
+    bench.quiet()
+    assert bench.log()[-1] == "stop"
+
+
+def test_on_two_engines(bench: Bench, postgres_database: str) -> None:
+    """Whichever hosts the service, and whichever closes the block of its users."""
+    bench.url = postgres_database
+    bench.environment = {"TIDEMILL_LEASE_SECONDS": "4", "XDG_DATA_HOME": str(bench.directory / "data")}
+    names = ["a", "b", "c", "d"]
+    gates = bench.gates(names)
+    first = bench.start("gated", names, workers=1)
+    gates[0].reached()
+    second = bench.start("gated", names, workers=2)
+    wait_for(lambda: len(bench.look(workers.engines)) == 2, "the second engine")
+    gates[1].reached()
+    for gate in gates:
+        gate.open()
+    assert first.result() == second.result() == [f"{n} service" for n in names]
+    bench.quiet()
+    bench.look(check_store)
+    assert set(states(bench)) == {RunState.COMPLETE}
+    assert bench.log().count("service up") == bench.log().count("service down") == 1

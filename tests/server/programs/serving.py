@@ -197,7 +197,7 @@ def _around(n: int, above: list[Any]) -> Any:
 # ---------------------------------------------------------------------------------------------------- how they end
 
 
-@tm.service(interval=0.05, retries=2, backoff=0)
+@tm.service(cpus=0.1, interval=0.05, retries=2, backoff=0)
 class Checked:
     """What it does at each point is told by its arguments: fail the first time, always, or never."""
 
@@ -224,7 +224,7 @@ class Checked:
         self._go("stop")
 
 
-@tm.task
+@tm.task(cpus=0.1)
 def wait_here(address: str, name: str) -> str:
     note(f"{name} begins")
     pass_gate(name)
@@ -303,7 +303,7 @@ def local() -> Any:
         return [use(f"user {i}", address) for i in range(3)]
 
 
-@tm.task
+@tm.task(cpus=0.1)
 def grow(address: str, n: int) -> Any:
     note(f"grow {n}")
     return join([use(f"{n}", address), grow(address, n - 1)]) if n else "."
