@@ -508,3 +508,26 @@ def test_engines_that_leave_release_it(drive: Drive) -> None:
     assert s.views() == [V.READY, V.WAITING]
     s.d.up = {}
     s.whole()
+
+
+def test_what_users_grow_is_not_reused(drive: Drive) -> None:
+    """The address may be among their arguments, as a plain value."""
+    growing = Growing(SERVE, ADD)
+
+    def grow(address: int) -> Graph:
+        g = growing.graph()
+        inner = g.block("inner", contained=True)
+        g.forwards = [g.run("add", g.run("add", address, 1, block=inner))]
+        return g
+
+    d = drive(*growing.all(Task("grow", grow)))
+    for n in (1, 2):
+        g = d.graph()
+        service = g.service("serve", 7)
+        inner = g.block("serve", serves=service)
+        around = g.block("around", inner, contained=True)
+        g.result = [g.run("grow", service, block=around, flags=RunFlag.NO_CACHE)]
+        block = d.submit(g, key=str(n))
+        d.settle()
+        assert d.results(block) == [8]
+        assert d.count("add") == 2 * n

@@ -1,6 +1,7 @@
 """Services: steps that go on while others use them, such as a database for the analyses that read it."""
 
 import inspect
+import pickle
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -102,6 +103,13 @@ class Serving(Generic[A]):
         self._service = service
         self._values = values
         self._graph: Any = None
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        name = self._service.name
+        raise pickle.PicklingError(f"{name}() is no value: it is up in `with {name}(…) as address:`")
+
+    def __repr__(self) -> str:
+        return f"<{self._service.name}(…), a service for a with statement>"
 
     def __enter__(self) -> A:
         if self._graph is not None:
