@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -282,3 +284,33 @@ def test_on_two_engines(bench: Bench, postgres_database: str) -> None:
     bench.look(check_store)
     assert set(states(bench)) == {RunState.COMPLETE}
     assert bench.log().count("service up") == bench.log().count("service down") == 1
+
+
+def test_what_is_shown_of_it(bench: Bench) -> None:
+    gate = bench.gate("a")
+    program = bench.start("gated", ["a"])
+    gate.reached()
+    with tm.open(bench.url) as store:
+        service, user = (str(store.show(r.id)) for r in store.runs().runs)
+        assert "'service' (published)" in service
+        assert "input address  'service'" in user
+        assert "uses a service, and results of what does are not reused" in str(store.why("2.2"))
+        gate.open()
+        program.result()
+        assert "output address  'service'\n" in str(store.show("1.1"))
+
+
+def test_a_user_under_the_debugger(bench: Bench) -> None:
+    gate = bench.gate("a")
+    gate.open()
+    program = bench.start("gated", ["a"])
+    program.result()
+    gate.open()
+    command = [sys.executable, "-m", "tidemill", "debug", "2.2", "--store", bench.url, "--no-debugger"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=bench.directory, check=False)
+    said = found.stdout + found.stderr
+    assert "address = 'service'" in said
+    assert "the service noting is over; start it by hand" in said
+    command[4] = "1.1"
+    found = subprocess.run(command, capture_output=True, text=True, cwd=bench.directory, check=False)
+    assert "noting is a service" in found.stdout + found.stderr

@@ -114,7 +114,9 @@ class Builder(Recorder):
         found = self.call(service, values)
         broken = getattr(found, "kind_", None) is BROKEN
         if type(found) is not Future and not broken:
-            self.problem(f"{service.name}() is a service: it cannot be called with a sweep; use one for each, in a loop")
+            self.problem(
+                f"{service.name}() is a service: it cannot be called with a sweep; use one for each, in a loop"
+            )
             broken = True
         block = self.enter_block(service.name)
         if broken:

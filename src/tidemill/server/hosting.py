@@ -99,7 +99,7 @@ class Hosting:
         """
         classes = self._engine.classes
         hub = slot.hosts.hub if slot.hosts is not None else 0
-        others = (s for s in self._slots.all if s is not slot and s.since > slot.since or not s.service)
+        others = (s for s in self._slots.all if (s is not slot and s.since > slot.since) or not s.service)
         return any(classes[cls].hub == hub for s in others for cls, _ in s.held.values())
 
     def look_around(self) -> None:
