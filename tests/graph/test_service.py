@@ -112,7 +112,7 @@ def test_it_is_handed_in_together_with_its_block() -> None:
                 done.append(use(address))
         return done
 
-    found = set()
+    found: set[int] = set()
     for chunk in chunks(plan_of(flow)):
         found.update(b.served for b in chunk.blocks)
         services = {

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from tidemill.testing.crash import check_store, every_run, wait_for
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path) -> Iterator[Bench]:
     found = Bench(tmp_path, "serving.py")
-    yield found  # type: ignore[misc]
+    yield found
     found.close()
 
 
@@ -306,7 +307,7 @@ def test_a_user_under_the_debugger(bench: Bench) -> None:
     program = bench.start("gated", ["a"])
     program.result()
     gate.open()
-    command = [sys.executable, "-m", "tidemill", "debug", "2.2", "--store", bench.url, "--no-debugger"]
+    command = [sys.executable, "-m", "tidemill", "debug", "2.2", "--store", bench.url]
     found = subprocess.run(command, capture_output=True, text=True, cwd=bench.directory, check=False)
     said = found.stdout + found.stderr
     assert "address = 'service'" in said

@@ -3,10 +3,10 @@
 import inspect
 import pickle
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -19,6 +19,7 @@ from tidemill.model.errors import UsageError, WiringError
 from tidemill.model.spec import Port, Python, TaskSpec
 
 A = TypeVar("A")
+P = ParamSpec("P")
 
 _GENERATORS = {"Generator", "Iterable", "Iterator"}
 
@@ -125,6 +126,16 @@ class Serving(Generic[A]):
         self._graph.leave_service()
 
 
+class _Decorate(Protocol):
+    """What `@service(…)` gives. Of classes, type checkers see what they were."""
+
+    def __call__(self, fn: Callable[P, Iterator[A]], /) -> Callable[P, Serving[A]]: ...
+
+
+@overload
+def service(fn: Callable[P, Iterator[A]], /) -> Callable[P, Serving[A]]: ...
+@overload
+def service(*, name: str | None = None, interval: float = 1.0, **options: Any) -> _Decorate: ...
 def service(fn: Any = None, /, *, name: str | None = None, interval: float = 1.0, **options: Any) -> Any:
     """Make a service of a generator function or of a class: `@service`, or `@service(cpus=0.1, interval=5)`.
 
