@@ -300,7 +300,12 @@ def test_a_user_that_lives_again_because_of_others_has_the_service_again(drive: 
     switch.broken = False
     d.control(revive.retry, [d.run_id(block, apart)])
     up: list[bool] = []
-    d.tasks["add"] = Task("add", lambda *args: up.append(bool(d.up)) or sum(args))
+
+    def add(*args: int) -> int:
+        up.append(bool(d.up))
+        return sum(args)
+
+    d.tasks["add"] = Task("add", add)
     d.settle()
     assert d.results(block) == [8, 8]
     assert up

@@ -22,6 +22,10 @@ def database(size: int = 0, *above: Any) -> Iterator[dict[str, int]]:
     yield {"port": size}
 
 
+_UNTYPED: Any = database
+_MAKE: Any = tm.service
+
+
 @tm.task
 def use(x: Any = None) -> Any:
     return x
@@ -198,7 +202,7 @@ def test_outside_of_workflows_it_is_refused() -> None:
 
 
 def test_wrong_arguments_are_a_problem() -> None:
-    with pytest.raises(WiringError, match="size"), database(sise=1):
+    with pytest.raises(WiringError, match="size"), _UNTYPED(sise=1):
         pass
 
 
@@ -224,7 +228,7 @@ def test_classes() -> None:
             return self.n
 
     def flow() -> Any:
-        with Counting(2) as n:
+        with Counting(2) as n:  # type: ignore[attr-defined]
             return use(n)
 
     assert [r.task for r in runs_of(plan_of(flow))] == ["Counting", "use"]
@@ -233,11 +237,11 @@ def test_classes() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: tm.service(lambda: 1), "generator function or a class"),
-        (lambda: tm.service(type("Plain", (), {})), "method start"),
+        (lambda: _MAKE(lambda: 1), "generator function or a class"),
+        (lambda: _MAKE(type("Plain", (), {})), "method start"),
         (lambda: tm.service(interval=0), "above 0"),
         (lambda: tm.service(checkpoint=True), "checkpoint"),
-        (lambda: database.repeat(3), "cannot be repeated"),
+        (lambda: _UNTYPED.repeat(3), "cannot be repeated"),
     ],
 )
 def test_what_cannot_be_a_service(make: Callable[[], Any], says: str) -> None:

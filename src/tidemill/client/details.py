@@ -372,8 +372,7 @@ def _outputs(db: Database, meaning: Meaning) -> list[Output]:
         head = heads.get(i)
         state = DatumState(head.state).name.lower() if head is not None else "pending"
         digest = show_digest(head.digest) if head is not None and head.digest else ""
-        size = head.size if head is not None else 0
-        found.append(Output(port=port.name, id=datum_id(i), state=state, value=text, size=size, digest=digest))
+        found.append(Output(port.name, datum_id(i), state, text, head.size if head is not None else 0, digest))
     return found
 
 

@@ -25,16 +25,12 @@ _GENERATORS = {"Generator", "Iterable", "Iterator"}
 
 
 class Serves(Protocol):
-    """What instances of a class that is a service can do; `check` and `stop` are optional."""
+    """What instances of a class that is a service can do. They may have `check(self)`, called now and then: True while
+    it is up, False if it has ended as it should, and what is raised fails it; and `stop(self)`, which brings it down.
+    """
 
     def start(self) -> Any:
         """Bring the service up; what users get: its address, say."""
-
-    def check(self) -> bool:
-        """Called now and then: True while it is up, False if it has ended as it should. What is raised fails it."""
-
-    def stop(self) -> None:
-        """Bring it down."""
 
 
 class Service(Task[..., Any]):
@@ -129,9 +125,14 @@ class Serving(Generic[A]):
 class _Decorate(Protocol):
     """What `@service(…)` gives. Of classes, type checkers see what they were."""
 
+    @overload
+    def __call__(self, fn: type[Serves], /) -> Any: ...
+    @overload
     def __call__(self, fn: Callable[P, Iterator[A]], /) -> Callable[P, Serving[A]]: ...
 
 
+@overload
+def service(fn: type[Serves], /) -> Any: ...
 @overload
 def service(fn: Callable[P, Iterator[A]], /) -> Callable[P, Serving[A]]: ...
 @overload

@@ -139,7 +139,7 @@ def join(parts: list[str]) -> str:
 
 @tm.workflow
 def messages(text: str, chance: float) -> Any:
-    with Shouting(chance) as port:
+    with Shouting(chance) as port:  # type: ignore[attr-defined]
         said = [shout(port, letter, chance) for letter in text]
     return join(said)
 
@@ -234,13 +234,13 @@ def wait_here(address: str, name: str) -> str:
 
 @tm.workflow
 def checked(plan: dict[str, str], names: list[str]) -> Any:
-    with Checked(**plan) as address:
+    with Checked(**plan) as address:  # type: ignore[attr-defined]
         return [wait_here(address, name) for name in names]
 
 
 @tm.workflow
 def checked_briefly(plan: dict[str, str]) -> Any:
-    with Checked(**plan) as address:
+    with Checked(**plan) as address:  # type: ignore[attr-defined]
         return small(address)
 
 
@@ -285,7 +285,7 @@ class Stubborn:
 
 @tm.workflow
 def stubborn(names: list[str]) -> Any:
-    with Stubborn() as address:
+    with Stubborn() as address:  # type: ignore[attr-defined]
         return [wait_here(address, name) for name in names]
 
 
