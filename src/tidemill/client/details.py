@@ -366,13 +366,13 @@ def _outputs(db: Database, meaning: Meaning) -> list[Output]:
     first = meaning.run.out
     ids = list(range(first, first + len(meaning.spec.outputs)))
     heads = data.get(db, ids, values=False)
-    texts = _previews(db, ids, 120)
     found = []
-    for port, i, text in zip(meaning.spec.outputs, ids, texts, strict=True):
+    for port, i, text in zip(meaning.spec.outputs, ids, _previews(db, ids, 120), strict=True):
         head = heads.get(i)
         state = DatumState(head.state).name.lower() if head is not None else "pending"
         digest = show_digest(head.digest) if head is not None and head.digest else ""
-        found.append(Output(port.name, datum_id(i), state, text, head.size if head is not None else 0, digest))
+        size = head.size if head is not None else 0
+        found.append(Output(port=port.name, id=datum_id(i), state=state, value=text, size=size, digest=digest))
     return found
 
 

@@ -49,6 +49,7 @@ class Hosting:
                 self._tell(slot)
 
     def _tell(self, slot: Slot) -> None:
+        slot.told = True
         slot.worker.channel.send(protocol.encode(protocol.Over([(slot.service, slot.fence)])))
 
     def bring_down(self, slot: Slot) -> None:
@@ -119,7 +120,7 @@ class Hosting:
         with an error that says so. Whether workers may be given more, and the turn in which a run ended.
         """
         held = [s for s in self._slots.all if s.held and s.ending is None]
-        up = [s for s in held if s.up]
+        up = [s for s in held if s.up and not s.told]
         idle = any(s.open and not s.held for s in self._slots.all)
         stuck = bool(up) and len(up) == len(held) and idle and bool(self._ready())
         self._stuck = self._stuck + 1 if stuck else 0

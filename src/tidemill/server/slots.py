@@ -54,7 +54,7 @@ class Slot:
         seen: accelerators that its process has been told to use; its libraries may hold on to them.
         service: the run, a service, that it was given; 0 for none. It gets nothing else any more.
         fence: under which it was given that, `since` when; `hosts` is its class.
-        up: that has published.
+        up: that has published, and `told` that it has no users any more.
     """
 
     def __init__(self, pool: LocalPool, worker: LocalWorker, registration: int) -> None:
@@ -75,7 +75,7 @@ class Slot:
         self.service = self.fence = 0
         self.hosts: Class | None = None
         self.since = 0.0
-        self.up = False
+        self.up = self.told = False
 
     @property
     def open(self) -> bool:
@@ -122,7 +122,7 @@ class Slots:
         largest: runs in one message to a worker.
         sole: no other machine serves the store: what does not exist here exists nowhere.
         stale: idle workers that have been told to use other accelerators than those that are free.
-        crowded: services may take the last processors, because nothing else can go on.
+        crowded: one more service may take the last processors, because nothing else can go on.
     """
 
     def __init__(
@@ -320,6 +320,10 @@ class Slots:
 
     def granted(self, cls: int) -> None:
         """A class got in."""
+        self.crowded = False
+        self._forget(cls)
+
+    def _forget(self, cls: int) -> None:
         self._waiting_since.pop(cls, None)
         if self._reserved is not None and self._reserved.id == cls:
             self._reserved = None
@@ -327,7 +331,7 @@ class Slots:
     def forget_waits(self, stands: Callable[[int], bool]) -> None:
         """Drop the claims of classes of which nothing stands ready any more."""
         for cls in [c for c in self._waiting_since if not stands(c)]:
-            self.granted(cls)
+            self._forget(cls)
 
     def regular(self) -> int:
         """How many workers there are for what is no service, those that are ending not counted."""
