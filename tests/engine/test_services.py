@@ -536,3 +536,17 @@ def test_what_users_grow_is_not_reused(drive: Drive) -> None:
         d.settle()
         assert d.results(block) == [8]
         assert d.count("add") == 2 * n
+
+
+def test_a_worker_gets_a_service_alone(drive: Drive) -> None:
+    """Whatever else stands ready: it would never come to it."""
+    d = drive(SERVE, NUMBER, ADD)
+    g = d.graph()
+    for i in range(10):
+        service = g.service("serve", i)
+        g.run("add", service, block=g.block("serve", serves=service), flags=RunFlag.NO_CACHE)
+        g.run("number", i)
+    d.submit(g)
+    while taken := d.take():
+        tasks = [d.engine.spec(d.engine.db, c.task).name for c in taken]
+        assert "serve" not in tasks or set(tasks) == {"serve"}
