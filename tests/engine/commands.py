@@ -45,6 +45,7 @@ class World:
             Task("shaky", self.shaky, options={"retries": 1, "backoff": backoff}),
             Task("crashing", self.crashing),
             Task("grow", self.grow),
+            Task("serve", self.serve, options={"retries": draw.choice([0, 2]), "backoff": backoff}),
         ]
         self._by_name = {t.name: t for t in self.tasks}
 
@@ -61,6 +62,12 @@ class World:
             raise Crash("the worker dies")
         return self.add(*args)
 
+    def serve(self, *args: Any) -> int:
+        """What a service publishes, if it comes up."""
+        if self.broken and self.draw.random() < 0.2:
+            raise Crash("it does not come up") if self.draw.random() < 0.5 else ValueError("it does not come up")
+        return self.add(*args)
+
     def grow(self, n: int) -> Graph:
         g = Graph(self._by_name)
         if n == 0:
@@ -69,6 +76,10 @@ class World:
         legs = [g.run("number", n * 10 + i) for i in range(3)]
         inner = g.block("contained", contained=True) if n == 2 else g.block("around") if n == 3 else 0
         legs += [g.run("grow", n - 1, block=inner), g.run("shaky", legs[0], n, block=inner)]
+        if n == 1:
+            service = g.service("serve", legs[0])
+            served = g.block("served", serves=service)
+            legs.append(g.run("add", service, block=served, flags=RunFlag.NO_CACHE))
         if inner:
             legs.append(g.run("anyway" if n == 2 else "add", g.end(inner), n))
         g.forwards = [g.run("add", g.gather(legs, tolerate=n % 2))]
@@ -78,7 +89,7 @@ class World:
         """What `grow` comes to when nothing fails."""
         if n == 0:
             return 7
-        rest = 1 + n if n > 1 else 0
+        rest = 1 + n if n > 1 else 10
         return (sum(n * 10 + i for i in range(3)) + self.grown(n - 1) + (n * 10 + n + 1) + rest) % LIMIT
 
 
@@ -119,12 +130,27 @@ class Nest:
         self._draw = draw
         self._graph = graph
         self._parent: dict[int, int] = {}
+        self._served: dict[int, tuple[Slot, int]] = {}
         self.open = [0]
         for _ in range(draw.randint(0, 4)):
             parent = draw.choice(self.open)
             made = graph.block("inner", parent, contained=draw.random() < 0.4)
             self._parent[made] = parent
             self.open.append(made)
+
+    def serve(self, inputs: list[Slot], value: int) -> None:
+        """A service for a block of its own."""
+        parent = self._draw.choice(self.open)
+        after = [slot for slot, _ in self.services(parent)]
+        service = self._graph.service("serve", *inputs, block=parent, after=after)
+        made = self._graph.block("served", parent, serves=service)
+        self._parent[made] = parent
+        self._served[made] = (service, value)
+        self.open.append(made)
+
+    def services(self, block: int) -> list[tuple[Slot, int]]:
+        """Those that are up for what is in a block, with what they publish."""
+        return [self._served[b] for b in self._around(block) if b in self._served]
 
     def end(self) -> Slot | None:
         """The end of some block, which with all blocks in it gets nothing more."""
@@ -151,10 +177,17 @@ def draw_graph(world: World, graph: Graph) -> Drawn:
         options: dict[str, Any] = {
             "block": draw.choice(nest.open), "priority": draw.choice([0, 0, 1]), "weight": draw.choice([1.0, 2.0]),
         }  # fmt: skip
+        if draw.random() < 0.15:
+            chosen = [draw.randrange(len(made)) for _ in range(draw.randint(0, 2) if made else 0)]
+            nest.serve([made[i] for i in chosen], total([values[i] for i in chosen]) % LIMIT)
+        services = nest.services(options["block"])
+        options["after"] = [slot for slot, _ in services]
+        if services:
+            options["flags"] = RunFlag.NO_CACHE
         if made and draw.random() < 0.1:
-            options["after"] = [draw.choice(made)]
+            options["after"].append(draw.choice(made))
         if end is not None and draw.random() < 0.5:
-            options["after"] = [end]
+            options["after"].append(end)
         elif end is not None:
             made.append(end)
             values.append(True)
@@ -162,8 +195,10 @@ def draw_graph(world: World, graph: Graph) -> Drawn:
         if len(made) > 2 and kind < 0.6:
             chosen = [draw.randrange(len(made)) for _ in range(draw.randint(1, 3))]
             name, more = draw.choice(["add", "anyway", "strict", "shaky", "crashing"]), draw.randint(0, 5)
-            made.append(graph.run(name, *(made[i] for i in chosen), more, **options))
-            values.append((total([values[i] for i in chosen]) + more + (name == "shaky")) % LIMIT)
+            used = services[: draw.randint(0, 2)]
+            made.append(graph.run(name, *(made[i] for i in chosen), *(slot for slot, _ in used), more, **options))
+            found = [*(values[i] for i in chosen), *(value for _, value in used)]
+            values.append((total(found) + more + (name == "shaky")) % LIMIT)
         elif len(made) > 2 and kind < 0.75:
             chosen = [draw.randrange(len(made)) for _ in range(draw.randint(1, 6))]
             tolerate = draw.choice([0, 0, 1, 6])
@@ -287,6 +322,14 @@ class Commander:
         self.more += 1
         self.d.submit(g, key=f"more {self.more}")
 
+    def interrupt(self) -> None:
+        """A service that is up dies, by its own doing or not, or ends by itself, as it may."""
+        run = self.draw.choice(sorted(self.d.up))
+        if self.draw.random() < 0.3:
+            self.d.hand_in(self.d.up.pop(run))
+        else:
+            self.d.falls(run, charge=self.draw.random() < 0.5)
+
     def suspend(self) -> None:
         hub = self.draw.choice(
             [r[0] for r in self.d.rows("select id from hub where name <> ? order by id", hubs.NOWHERE)]
@@ -339,6 +382,9 @@ class Commander:
         # what a run grew is superseded with it and has no newer generation: who named that ended for good
         newer = {r[0] for r in self.d.rows("select old from supersede where kind = 2")}
         never = {r[0] for r in rows if r[2] & SUPERSEDED} - newer
+        # a service that nobody needs is skipped each time
+        idle = {r[0] for r in rows if r[1] == RunState.SKIPPED and r[2] & RunFlag.SERVICE and r[3] == r[0]}
+        rows = [r for r in rows if r[0] not in idle and r[3] not in idle]
         for_good = never | {r for r in lost_inputs(self.d) if self.needs(r) & never} | self.bereft(never)
         rows = [r for r in rows if not r[2] & SUPERSEDED and r[0] not in for_good - never]
         rows = [r for r in rows if r[1] == RunState.CANCELLED or r[3] not in for_good]

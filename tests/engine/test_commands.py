@@ -22,6 +22,8 @@ def history(d: EngineDriver, world: World, commander: Commander, steps: int) -> 
             d.engine.random.seed(world.draw.random())
         elif chance < 0.6:
             d.clock.now += 10.0
+        elif chance < 0.7 and d.up:
+            commander.interrupt()
         else:
             commander.do()
         check_invariants(d.engine.db)

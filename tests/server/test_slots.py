@@ -23,7 +23,10 @@ glue = Class(8, 1, 0, 1.0, 1.0, 0, local=1)
 one_gpu = Class(9, 1, 0, 1.0, 0.1, 0, accelerators="cuda:1")
 two_gpus = Class(10, 1, 0, 1.0, 0.1, 0, accelerators="cuda:2")
 exotic = Class(11, 1, 0, 1.0, 0.1, 0, accelerators="fpga:1")
-CLASSES = {c.id: c for c in (small, large, larger, heavy, urgent, quarter, wide, glue, one_gpu, two_gpus, exotic)}
+server = Class(12, 1, 0, 1.0, 1.0, 0, service=1)
+CLASSES = {
+    c.id: c for c in (small, large, larger, heavy, urgent, quarter, wide, glue, one_gpu, two_gpus, exotic, server)
+}  # fmt: skip
 GPUS = detect({"TIDEMILL_ACCELERATORS": "cuda:2"})
 
 
@@ -52,7 +55,7 @@ class Machine:
         ids = list(range(self._runs + 1, self._runs + runs + 1))
         self._runs += runs
         self.flight.update({run: SimpleNamespace(cls=cls.id) for run in ids})
-        claimed = [SimpleNamespace(run=run, task=1, environment=None) for run in ids]
+        claimed = [SimpleNamespace(run=run, fence=1, task=1, environment=None) for run in ids]
         self[number].given(cast("Any", claimed), cast("Any", SimpleNamespace(flight=self.flight, classes=CLASSES)))
         self.slots.granted(cls.id)
         if cls.accelerators:
@@ -289,3 +292,64 @@ def test_what_does_not_exist_is_taken_to_be_refused_unless_another_machine_may_h
     assert "fpga:1, and this machine has cuda:2" in machine.slots.lacking(exotic.accelerators)
     machine.slots.sole = False
     assert machine.room(0, exotic) == 0
+
+
+def test_a_worker_that_has_a_service_gets_nothing_else() -> None:
+    machine = Machine()
+    assert machine.room(0, server) == 1
+    machine.give(0, server)
+    assert not machine[0].open
+    assert machine.room(0, small) == 0
+    assert machine.slots.regular() == 3
+    machine.give(1, small)
+    assert machine.room(1, server) == 0
+
+
+def test_further_services_leave_a_processor_for_users() -> None:
+    machine = Machine(8)
+    for number in range(3):
+        assert machine.room(number, server) == 1
+        machine.give(number, server)
+    assert machine.room(3, server) == 0
+    assert machine.room(3, small) == 1
+
+
+def test_when_nothing_else_can_go_on_one_service_gets_the_last_processor() -> None:
+    machine = Machine(8, cpus=2)
+    machine.give(0, server)
+    machine.slots.crowded = True
+    assert machine.room(1, server) == 1
+    machine.give(1, server)
+    assert machine.room(2, server) == 0
+    machine.finish(0, [1], 1.0)
+    assert machine.room(2, server) == 0, "the room that it leaves is for users"
+
+
+def test_what_waits_for_services_to_end_does_not_keep_their_users_away() -> None:
+    """A service ends with its users: a reservation against them would last for ever."""
+    machine = Machine()
+    machine.give(0, server)
+    for waiting in (large, server):
+        machine.give(1, small)
+        machine.give(2, small)
+        machine.give(3, small)
+        assert machine.room(1, waiting) == 0
+        machine.now += RESERVE_AFTER + 1
+        assert machine.room(1, waiting) == 0
+        for number in (1, 2, 3):
+            machine.finish(number, list(machine[number].held), 1.0)
+        assert machine.room(1, small) >= 1
+
+
+def test_a_reservation_that_a_service_makes_impossible_is_put_off() -> None:
+    machine = Machine()
+    for number in range(2):
+        machine.give(number, small)
+    assert machine.room(2, large) == 0
+    machine.now += RESERVE_AFTER + 1
+    assert machine.room(2, large) == 0
+    assert machine.room(2, small) == 0, "it is reserved"
+    machine.finish(0, list(machine[0].held), 1.0)
+    machine[0].given(cast("Any", [SimpleNamespace(run=99, fence=1, task=1)]), cast("Any", SimpleNamespace(
+        flight={99: SimpleNamespace(cls=server.id)}, classes=CLASSES)))  # fmt: skip
+    assert machine.room(2, small) >= 1

@@ -14,6 +14,7 @@ from tidemill.engine import gathers_read
 from tidemill.graph import context
 from tidemill.graph.growth import Growing
 from tidemill.graph.literals import describe
+from tidemill.model.delta import RunFlag
 from tidemill.model.digest import digest
 from tidemill.model.errors import RunFailedError
 from tidemill.model.ids import Id, run_id
@@ -24,7 +25,7 @@ from tidemill.model.values import Ref, decode
 from tidemill.provenance.find import find_run
 from tidemill.provenance.meaning import Meaning, Specs, meanings
 from tidemill.stores.objects import ObjectStore
-from tidemill.stores.state import data
+from tidemill.stores.state import data, runs
 from tidemill.stores.state.data import Datum
 from tidemill.stores.state.database import Database
 from tidemill.workers.execute import Keeper, Produced, execute
@@ -95,6 +96,7 @@ def replay(
         args = arguments(db, meaning, scratch)
         if stream is not None:
             _announce(stream, meaning, args, scratch.path, loader.changed)
+            _warn(stream, _ended_services(db, meaning))
         with apart(objects, scratch.path, row.id):
             produced, error = _execute(task, args, scratch, debugger)
     finally:
@@ -125,6 +127,21 @@ class Aside(Scratch):
 
     def put_bytes(self, data: bytes) -> bytes:
         return digest(data)
+
+
+def _ended_services(db: Database, meaning: Meaning) -> list[str]:
+    """Names of the services that a run used, as far as they are up no more."""
+    rows = data.get(db, [k.datum for k in meaning.inputs.values()], values=False)
+    made = runs.get(db, sorted({d.run for d in rows.values() if d.run is not None}))
+    ended = [r for r in made.values() if r.flags & RunFlag.SERVICE and r.state not in (runs.LIVE, runs.HELD)]
+    specs = Specs(db)
+    return sorted({specs.of(r.task).name for r in ended})
+
+
+def _warn(stream: TextIO, services: list[str]) -> None:
+    for name in services:
+        print(f"  note: the service {name} is over; start it by hand where this needs it", file=stream)
+    stream.flush()
 
 
 def _announce(stream: TextIO, meaning: Meaning, args: list[Any], path: Path, changed: bool) -> None:
@@ -226,7 +243,7 @@ def _inputs(db: Database, meaning: Meaning) -> list[Input]:
 
 
 def _input(row: Datum, sources: dict[int, Datum]) -> Input:
-    if row.state != DatumState.COMPLETE or row.digest is None:
+    if row.state not in {DatumState.COMPLETE, DatumState.PUBLISHED} or row.digest is None:
         return Input(None, b"")
     if row.kind == data.GATHER:
         return Input(None, row.digest, row.size, row.src or row.id)

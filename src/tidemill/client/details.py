@@ -148,7 +148,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         for a in self.arguments:
             yield f"input {a.port}", a.value + (f"  ← {', '.join(a.sources)}" if a.sources else "")
         for o in self.outputs:
-            yield f"output {o.port}", o.value if o.state == "complete" else o.state
+            yield f"output {o.port}", {"complete": o.value, "published": f"{o.value} (published)"}.get(o.state, o.state)
         yield from [("wrote", f) for f in self.files] + [("read", f) for f in self.used]
 
     def _attempt_table(self) -> views.Table:
@@ -366,9 +366,8 @@ def _outputs(db: Database, meaning: Meaning) -> list[Output]:
     first = meaning.run.out
     ids = list(range(first, first + len(meaning.spec.outputs)))
     heads = data.get(db, ids, values=False)
-    texts = _previews(db, ids, 120)
     found = []
-    for port, i, text in zip(meaning.spec.outputs, ids, texts, strict=True):
+    for port, i, text in zip(meaning.spec.outputs, ids, _previews(db, ids, 120), strict=True):
         head = heads.get(i)
         state = DatumState(head.state).name.lower() if head is not None else "pending"
         digest = show_digest(head.digest) if head is not None and head.digest else ""
@@ -479,7 +478,7 @@ def _shown(db: Database, ids: Sequence[int]) -> list[str | bytes]:
     for i in ids:
         row = rows.get(i)
         row = sources.get(row.src, row) if row is not None and row.src else row
-        found.append(_value(db, row) if row is not None and row.state == DatumState.COMPLETE else "")
+        found.append(_value(db, row) if row is not None and row.state in (data.COMPLETE, data.PUBLISHED) else "")
     return found
 
 

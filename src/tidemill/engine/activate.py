@@ -1,6 +1,20 @@
 """Activation: what became complete wakes its consumers; what has nothing pending is reused or queued."""
 
-from tidemill.engine import close, control, expire, external, gathers, grow, keys, reuse, revive, spread, stand
+from tidemill.engine import (
+    close,
+    control,
+    expire,
+    external,
+    gathers,
+    grow,
+    keys,
+    reuse,
+    revive,
+    serve,
+    serve_again,
+    spread,
+    stand,
+)
 from tidemill.engine.turn import Ready, Turn
 from tidemill.model.delta import RunFlag
 from tidemill.stores.state import data, queues, runs
@@ -49,6 +63,9 @@ def settle(turn: Turn) -> None:
             revive.go_on(turn)
         elif turn.arming:
             revive.arm(turn)
+        elif turn.unserved:
+            unserved, turn.unserved = turn.unserved, []
+            serve_again.serve_again(turn, unserved)
         elif turn.stop:
             stop, turn.stop = turn.stop, []
             for block, cause in dict(stop[::-1]).items():
@@ -105,3 +122,6 @@ def decide(turn: Turn, ready: list[Ready]) -> None:
         ready = [r for r in ready if not r.flags & RunFlag.EXTERNAL]
     rest = reuse.settle_known(turn, ready, keys.of_ready(turn, ready))
     stand.queue(turn, [(r.id, r.cls, r.flags) for r in rest])
+    services = [r.id for r in rest if r.flags & RunFlag.SERVICE]
+    if services:
+        serve.release(turn, services)  # those that serve nobody

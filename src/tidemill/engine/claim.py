@@ -69,7 +69,18 @@ def _choose(turn: Turn, room: Room) -> list[tuple[int, int]]:
         fitting = {c: n for c, n in fitting.items() if engine.classes[c].hub == hub}
     top = max(engine.classes[c].priority for c in fitting)
     fitting = {c: n for c, n in fitting.items() if engine.classes[c].priority == top}
-    return _draw(engine.random, fitting, {c: engine.classes[c].weight * counts[c] for c in fitting})
+    weights = {c: engine.classes[c].weight * counts[c] for c in fitting}
+    return _draw(engine.random, _apart(engine, fitting, weights), weights)
+
+
+def _apart(engine: "Engine", fitting: dict[int, int], weights: dict[int, float]) -> dict[int, int]:
+    """A worker that gets a service gets nothing else."""
+    services = {c for c in fitting if engine.classes[c].service}
+    if not services:
+        return fitting
+    order = sorted(fitting)
+    first = _pick(engine.random, order, [weights[c] for c in order])
+    return {first: 1} if first in services else {c: n for c, n in fitting.items() if c not in services}
 
 
 def _pick(draw: random.Random, order: list[int], weights: list[float]) -> int:

@@ -310,7 +310,7 @@ class Engine:
         if found is None:
             row = blocks.get(db, block)
             assert row is not None
-            found = Facts(row.root, row.scope, row.hub, row.flags & blocks.STOP_ON_FAILURE)
+            found = Facts(row.root, row.scope, row.hub, row.flags & blocks.HANDED_DOWN)
             self.remember_facts(block, found)
         return found
 

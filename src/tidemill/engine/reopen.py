@@ -88,6 +88,8 @@ def reopen(turn: Turn, ids: set[int]) -> Reopened:
             close.climb(turn, row, row.parent, -1)
         if row.flags & CANCELLING:
             blocks.set_flags(turn.db, b, row.flags & ~CANCELLING)
+        if row.flags & blocks.SERVED:
+            turn.unserved.append(b)
         _sort_out(turn, row, reopened)
         _expand_rest(turn, row, reopened)
         if any(above.state == BlockState.CLOSING for above in _line(found, b)):

@@ -119,16 +119,15 @@ def requeue(turn: Turn, ids: list[int]) -> None:
         return
     held = leases.current(turn.db, ids)
     rows = runs.get(turn.db, [i for i in ids if i not in held])
+    services = [r for r in rows.values() if r.flags & RunFlag.SERVICE and r.state == runs.LIVE]
+    if services:
+        serve.fallen(turn, services)
+        rows = runs.get(turn.db, list(rows))
     stopping = _stopping(turn, [r.block for r in rows.values()])
     cancelled = [r for r in rows.values() if r.block in stopping and r.state == runs.LIVE]
     if cancelled:
         spread.finish(turn, [(r, RunState.CANCELLED, stopping[r.block]) for r in cancelled])
     ready = [r for r in rows.values() if r.state == runs.LIVE and r.pending <= 0 and r.block not in stopping]
-    if any(r.flags & RunFlag.SERVICE for r in ready):
-        serve.unpublish(turn, ready)
-        idle = serve.unneeded(turn, ready)
-        spread.finish(turn, [(r, RunState.SKIPPED, 0) for r in idle])
-        ready = [r for r in ready if r not in idle]
     outside = [r for r in ready if r.flags & RunFlag.EXTERNAL]
     turn.fresh += [Ready(r.id, bytes(r.key), r.cls, r.flags, r.task, False) for r in outside]
     stand.queue(turn, [(r.id, r.cls, r.flags) for r in ready if not r.flags & RunFlag.EXTERNAL])
@@ -170,7 +169,7 @@ def lose(turn: Turn, run: int, fence: int, worker: int, t0: float, failure: Fail
         attempts.log(turn.db, [(run, fence, log)])
     runs.bump(turn.db, [run], [fence], [0], [1])
     turn.event(Kind.LOST, [run], actor=worker)
-    if serve.outlived(turn, row, fence):
+    if serve.outlived(turn, [row._replace(attempt=fence)]):
         return
     serve.unpublish(turn, [row])
     if row.losses + 1 > MAX_LOSSES:

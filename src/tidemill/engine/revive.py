@@ -3,7 +3,7 @@
 What had already consumed the failure is superseded together with what followed from it.
 """
 
-from tidemill.engine import flags, forget, reopen, rerun, serve, stand, supersede, wait
+from tidemill.engine import flags, forget, reopen, stand, supersede, wait
 from tidemill.engine.turn import CANCELLED, FAILED, OPEN, SKIPPED, Turn
 from tidemill.model.errors import NotFoundError
 from tidemill.model.events import Kind
@@ -32,12 +32,6 @@ def retry(turn: Turn, ids: list[int]) -> list[int]:
     if not chosen:
         return []
     reopen.refuse_closing(turn, {r.block for r in chosen})
-    services = serve.needed(turn, chosen)
-    if services:
-        renewed = rerun.rerun(turn, services)
-        chosen = [r for r in runs.get(turn.db, [r.id for r in chosen]).values() if not r.flags & flags.SUPERSEDED]
-        if not chosen:
-            return sorted(renewed)
     outdated = forget.Outdated()
     forget.enqueue(turn, chosen, outdated)
     supersede.renew(turn, outdated)
@@ -51,9 +45,9 @@ def _go_on_after_stop(turn: Turn, chosen: list[Run]) -> None:
     for r in chosen:
         facts = turn.engine.facts(turn.db, r.block)
         if facts.options & blocks.STOP_ON_FAILURE and r.state == RunState.ERROR:
-            stopped = runs.cancelled_by(turn.db, facts.root, r.id)
+            stopped = runs.get(turn.db, runs.cancelled_by(turn.db, facts.root, r.id)).values()
             outdated = forget.Outdated()
-            forget.enqueue(turn, list(runs.get(turn.db, stopped).values()), outdated)
+            forget.enqueue(turn, [s for s in stopped if not s.flags & flags.SUPERSEDED], outdated)
             supersede.renew(turn, outdated)
 
 

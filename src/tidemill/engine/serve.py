@@ -4,13 +4,13 @@ What is published belongs to its attempt. If that dies, whoever uses it waits ag
 next attempt publishes.
 """
 
-from tidemill.engine import gathers, spread, stand, wait
+from tidemill.engine import flags, gathers, spread, stand, wait
 from tidemill.engine.turn import DONE, Failed, Turn
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
 from tidemill.model.protocol import Failure, Out, encode
 from tidemill.model.states import AttemptState, BlockState, Reason, RunState
-from tidemill.stores.state import attempts, blocks, classes, data, edges, leases, runs, serves
+from tidemill.stores.state import attempts, blocks, classes, data, leases, runs, serves
 from tidemill.stores.state.runs import Run
 
 _UNFINISHED = (BlockState.OPEN, BlockState.CLOSING)
@@ -33,17 +33,7 @@ def publish(turn: Turn, worker: int, run: int, fence: int, out: Out) -> bool:
 
 def unpublish(turn: Turn, rows: list[Run]) -> None:
     """What these runs published holds no more: its users wait again."""
-    found = [r.out for r in rows if r.flags & RunFlag.SERVICE]
-    if not found:
-        return
-    published = [d for d, state in data.states(turn.db, found).items() if state == data.PUBLISHED]
-    if not published:
-        return
-    data.reset(turn.db, published)
-    users = runs.get(turn.db, sorted({run for _, run, _ in edges.consumers(turn.db, published)}))
-    waiting = [r for r in users.values() if r.state in (runs.LIVE, runs.HELD)]
-    if waiting:
-        wait.wait_again(turn, waiting)
+    wait.wait_again(turn, wait.users(turn, rows))
 
 
 def completed(turn: Turn, ids: list[int]) -> list[int]:
@@ -57,18 +47,29 @@ def completed(turn: Turn, ids: list[int]) -> list[int]:
     return settled
 
 
-def outlived(turn: Turn, row: Run, fence: int) -> bool:
-    """Whether a lost service had done its work: it was up, and nobody needs it any more. It is complete then."""
-    if not row.flags & RunFlag.SERVICE or serves.still_needed(turn.db, [row.id]):
-        return False
-    if not completed(turn, [row.out]):
-        return False
-    runs.complete(turn.db, [row.id], [fence], [row.key], [row.flags])
-    turn.count(row.block, DONE)
-    turn.note_progress(DONE, [(row.block, row.task)])
-    turn.event(Kind.COMPLETED, [row.id])
-    turn.ended.append(row.id)
-    return True
+def outlived(turn: Turn, rows: list[Run]) -> list[Run]:
+    """The services among these runs, which have lost their leases, that had done their work: they were up, and nobody
+    needs them any more. They are complete then.
+    """
+    idle = {r.out: r for r in unneeded(turn, rows)}
+    ended = [idle[d] for d in completed(turn, list(idle))]
+    if ended:
+        ids = [r.id for r in ended]
+        runs.complete(turn.db, ids, [r.attempt for r in ended], [r.key for r in ended], [r.flags for r in ended])
+        for r in ended:
+            turn.count(r.block, DONE)
+            turn.note_progress(DONE, [(r.block, r.task)])
+        turn.event(Kind.COMPLETED, ids)
+        turn.ended += ids
+    return ended
+
+
+def fallen(turn: Turn, services: list[Run]) -> None:
+    """These have no lease any more, and are about to stand ready: where nobody needs them they end instead."""
+    ended = {r.id for r in outlived(turn, services)}
+    rest = [r for r in services if r.id not in ended]
+    unpublish(turn, rest)
+    spread.finish(turn, [(r, RunState.SKIPPED, 0) for r in unneeded(turn, rest)])
 
 
 def unneeded(turn: Turn, rows: list[Run]) -> list[Run]:
@@ -105,7 +106,7 @@ def _idle_end(row: Run) -> RunState:
 
 
 def needed(turn: Turn, rows: list[Run]) -> list[int]:
-    """The services that would have to be up again for these runs to execute anew, because they have ended."""
+    """The services that these runs used, and that would have to be up again for them to execute anew."""
     found: set[int] = set()
     wanted = {r.block for r in rows}
     while wanted:
@@ -113,7 +114,8 @@ def needed(turn: Turn, rows: list[Run]) -> list[int]:
         ended = [b.id for b in above.values() if b.flags & blocks.SERVED and b.state not in _UNFINISHED]
         found.update(run for _, run in serves.of_blocks(turn.db, ended))
         wanted = {b.parent for b in above.values() if b.parent is not None}
-    return sorted(found)
+    services = runs.get(turn.db, sorted(found)).values()
+    return [r.id for r in services if r.state == RunState.COMPLETE and not r.flags & flags.SUPERSEDED]
 
 
 def give_up(turn: Turn, ready: list[int], why: str) -> None:

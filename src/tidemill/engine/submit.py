@@ -105,7 +105,7 @@ def layout(turn: Turn, block: int) -> Layout | None:
         return None
     if known is not None:
         return known
-    above = Facts(row.root, row.scope, row.hub, row.flags & blocks.STOP_ON_FAILURE)
+    above = Facts(row.root, row.scope, row.hub, row.flags & blocks.HANDED_DOWN)
     made = lay_out(turn, block, row.run_lo, row.out_lo, above, delta.decode_header(bytes(submitted.header)))
     turn.engine.layouts[block] = made
     return made
@@ -202,6 +202,9 @@ class _Rows:
         self.flags = [
             f | flags.HAS_INPUTS if p else f for f, p in zip(_column(body.flags, n), self.pending, strict=True)
         ]
+        if place.above.options & blocks.ATTACHED:
+            # what users of a service grow may use it too, in ways that nobody can see
+            self.flags = [f | RunFlag.NO_CACHE for f in self.flags]
         self.keys = [body.keys[i : i + SIZE] for i in range(0, n * SIZE, SIZE)]
 
     def _outputs(self) -> tuple[Sequence[int], int]:
@@ -335,8 +338,12 @@ def _add_blocks(turn: Turn, place: Layout, body: Chunk) -> None:
         block = place.block_lo + spec.number - 1
         above = place.above
         handed_down = _handed_down(turn, place, spec, inner)
-        bits = blocks.CONTAINED if spec.flags & BlockFlag.CONTAINED else handed_down
-        inner[spec.number] = 0 if spec.flags & BlockFlag.CONTAINED else handed_down
+        contained = blocks.CONTAINED if spec.flags & BlockFlag.CONTAINED else 0
+        bits = handed_down & blocks.ATTACHED if contained else handed_down
+        if spec.served >= 0:
+            bits |= blocks.ATTACHED
+        inner[spec.number] = bits
+        bits |= contained
         if spec.served >= 0:
             bits |= blocks.SERVED
             serves.add(turn.db, [block], [place.run_lo + spec.served])
@@ -349,7 +356,7 @@ def _add_blocks(turn: Turn, place: Layout, body: Chunk) -> None:
 
 def _handed_down(turn: Turn, place: Layout, spec: BlockSpec, inner: dict[int, int]) -> int:
     """The flags that a block gets from the one around it; `inner` knows those of the same chunk."""
-    if not spec.parent or not place.above.options:
+    if not spec.parent:
         return place.above.options
     known = inner.get(spec.parent)
     return turn.engine.facts(turn.db, place.block_lo + spec.parent - 1).options if known is None else known

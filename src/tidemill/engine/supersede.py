@@ -8,7 +8,7 @@ executes.
 from typing import NamedTuple
 
 from tidemill.engine import cone as cones
-from tidemill.engine import flags, forget, gathers, hubs, keys, reopen, spread, stand, submit
+from tidemill.engine import flags, forget, gathers, hubs, keys, reopen, serve, spread, stand, submit, wait
 from tidemill.engine.cone import Cone
 from tidemill.engine.submit import Layout
 from tidemill.engine.turn import CANCELLED, FAILED, OPEN, SKIPPED, Turn
@@ -47,7 +47,9 @@ def supersede(turn: Turn, cone: Cone, *, data_map: dict[int, int] | None = None)
     supersedes.add(turn.db, list(numbers.runs), list(numbers.runs.values()), supersedes.RUN)
     services = [i for i, r in cone.runs.items() if r.flags & RunFlag.SERVICE]
     if services:
-        serves.move(turn.db, services, [numbers.runs[i] for i in services])
+        moved = [numbers.runs[i] for i in services]
+        serves.move(turn.db, services, moved)
+        serve.release(turn, moved)
     supersedes.add(turn.db, list(numbers.data), list(numbers.data.values()))
     for block in homes:
         turn.change(block, OPEN, 0)
@@ -166,7 +168,8 @@ def retire(turn: Turn, cone: Cone, run_map: dict[int, int]) -> None:
         runs.set_flags(turn.db, [r.id for r in rows], [r.flags | flags.SUPERSEDED for r in rows])
         ids = [r.id for r in rows]
         turn.event(Kind.SUPERSEDED, ids, note=[run_map.get(i, 0) for i in ids])
-        followed = [(r.out + p, r.id, p) for r in live if r.id in cone.grown for p in range(turn.engine.ports(r.task))]
+        pending = [r for r in (*live, *armed) if r.id in cone.grown]
+        followed = [(r.out + p, r.id, p) for r in pending for p in range(turn.engine.ports(r.task))]
         spread.bury(turn, [(d, run, p, int(DatumState.CANCELLED), run) for d, run, p in followed])
     for g, state in cone.gathers.values():
         if state == gather_rows.OPEN and gather_rows.end(turn.db, g.id, gather_rows.DEAD):
@@ -192,6 +195,7 @@ def _end(turn: Turn, live: list[Run]) -> None:
     """WAITING, READY, RUNNING, HELD -> CANCELLED, without telling anybody who is superseded too."""
     ids = [r.id for r in live]
     wanted = set(ids)
+    wait.wait_again(turn, [r for r in wait.users(turn, live) if r.id not in wanted])
     held = leases.current(turn.db, ids)
     stand.drop(turn, [r for r in live if r.pending <= 0 and r.id not in held])
     turn.fresh = [r for r in turn.fresh if r.id not in wanted]

@@ -77,6 +77,7 @@ class Turn:
         regrow: reused runs that grew, to grow again.
         revive: runs that ended without a result and are to live again; each holds its block open meanwhile.
         arming: those of them whose outputs are pending again.
+        unserved: blocks that had ended, and whose services with them, which are open again.
         hot: runs per class that became ready in this turn and stand in no table yet.
         counts: changes of block counters, per block [open, done, reused, failed, skipped, cancelled, total].
         closed: blocks that closed in this turn.
@@ -104,6 +105,7 @@ class Turn:
         self.revive: list[int] = []
         self.revived = 0
         self.arming: list[int] = []
+        self.unserved: list[int] = []
         self.shared = False
         self.counts: dict[int, list[int]] = {}
         self.closed: list[Closed] = []

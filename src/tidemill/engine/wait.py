@@ -5,7 +5,7 @@ from tidemill.engine.turn import Turn
 from tidemill.engine.void import void
 from tidemill.model.delta import RunFlag
 from tidemill.model.states import DatumState
-from tidemill.stores.state import edges, leases, memo, queues, runs
+from tidemill.stores.state import data, edges, leases, memo, queues, runs
 from tidemill.stores.state.runs import Run
 
 
@@ -32,8 +32,27 @@ def count_pending(turn: Turn, rows: list[Run]) -> tuple[dict[int, int], list[tup
     return waits, hear
 
 
+def users(turn: Turn, rows: list[Run]) -> list[Run]:
+    """What services among these runs had published holds no more: those who had counted it as arrived."""
+    found = [r.out for r in rows if r.flags & RunFlag.SERVICE]
+    published = [d for d, state in data.states(turn.db, found).items() if state == data.PUBLISHED] if found else []
+    if not published:
+        return []
+    data.reset(turn.db, published)
+    consumers = runs.get(turn.db, sorted({run for _, run, _ in edges.consumers(turn.db, published)}))
+    return [r for r in consumers.values() if r.state in (runs.LIVE, runs.HELD) and not r.flags & RunFlag.PARTIAL]
+
+
 def wait_again(turn: Turn, rows: list[Run]) -> None:
-    """Live runs that had taken an end for an input wait again, even those that were ready or running because of it."""
+    """Live runs that had taken an end for an input wait again, even those that were ready or running because of it; so
+    do the users of services among them.
+    """
+    while rows:
+        _wait_again(turn, rows)
+        rows = users(turn, rows)
+
+
+def _wait_again(turn: Turn, rows: list[Run]) -> None:
     ids = [r.id for r in rows]
     held = leases.current(turn.db, ids)
     stand.drop(turn, [r for r in rows if r.pending <= 0 and r.id not in held])

@@ -57,6 +57,7 @@ class Blocks:
         self.opened: list[tuple[int, Nested]] = []
         self.ended: list[Nested] = []
         self._stack: list[Nested] = []
+        self._served: dict[int, Nested] = {}
 
     def enter(self, name: str, runs: int, flags: int = 0) -> Nested:
         """What follows belongs to a new block."""
@@ -76,10 +77,11 @@ class Blocks:
             self._open(self._stack[-1], runs)
         self._update()
 
-    def serve(self, block: Nested, run: int, runs: int) -> None:
-        """A service, run number `run`, ends when this block does: even if nothing is in it."""
+    def serve(self, block: Nested, run: int, slot: int) -> None:
+        """A service, run number `run`, ends when this block does; they are handed on together."""
         block.served = run
-        self._open(block, runs)
+        self._served[slot] = block
+        self._open(block, run)
         self._update()
 
     def _open(self, block: Nested, runs: int) -> None:
@@ -114,6 +116,11 @@ class Blocks:
         """The name of the block with this end, if it has not ended yet: what is called now stands in it."""
         block = self.ended[slot - END]
         return block.name if block.stop is None else ""
+
+    def outlives(self, slot: int) -> str:
+        """The name of the service whose address this is, if its block has ended already."""
+        block = self._served[slot]
+        return "" if block.stop is None else block.name
 
     def specs(self, ends: int) -> Iterator[tuple[int, BlockSpec]]:
         """(runs before it, block) in the order in which they are handed on; ends are numbered from output `ends` on."""

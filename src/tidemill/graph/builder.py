@@ -114,7 +114,9 @@ class Builder(Recorder):
         found = self.call(service, values)
         broken = getattr(found, "kind_", None) is BROKEN
         if type(found) is not Future and not broken:
-            self.problem(f"{service.name}() is a service: it cannot be called with a sweep")
+            self.problem(
+                f"{service.name}() is a service: it cannot be called with a sweep; use one for each, in a loop"
+            )
             broken = True
         block = self.enter_block(service.name)
         if broken:
@@ -122,7 +124,7 @@ class Builder(Recorder):
             return self.broken()
         kind = Kind(service.name, "address", found.kind_.type, attached=True)
         found = Future(self, found.slot_, (), kind, found.run_)
-        self.blocks.serve(block.nested, found.run_, self.runs)
+        self.blocks.serve(block.nested, found.run_, found.slot_)
         self._columns.mark(self.blocks.current)
         self.enter_after([found])
         return found

@@ -95,6 +95,10 @@ class Arguments:
             elif leaf.owner_ is not None and leaf.owner_ is not self.graph:
                 name = f"{self.signature.name}(): {self.signature.ports[i].name!r}"
                 self._problem(f"{name} gets {leaf.what_()} from another workflow; call the task in this one instead")
+            elif leaf.kind_.attached and (name := self.graph.blocks.outlives(leaf.slot_)):
+                self._problem(
+                    f"{self.signature.name}() uses the service {name} after its `with` block, when it is over"
+                )
             elif type(leaf) is Future and leaf.slot_ >= END and (stands_in := self.graph.blocks.around(leaf.slot_)):
                 self._problem(f"{self.signature.name}() waits for the end of the block {stands_in}, in which it stands")
         self._pending.append(found)

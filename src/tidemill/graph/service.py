@@ -1,11 +1,12 @@
 """Services: steps that go on while others use them, such as a database for the analyses that read it."""
 
 import inspect
+import pickle
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -18,21 +19,18 @@ from tidemill.model.errors import UsageError, WiringError
 from tidemill.model.spec import Port, Python, TaskSpec
 
 A = TypeVar("A")
+P = ParamSpec("P")
 
 _GENERATORS = {"Generator", "Iterable", "Iterator"}
 
 
 class Serves(Protocol):
-    """What instances of a class that is a service can do; `check` and `stop` are optional."""
+    """What instances of a class that is a service can do. They may have `check(self)`, called now and then: True while
+    it is up, False if it has ended as it should, and what is raised fails it; and `stop(self)`, which brings it down.
+    """
 
     def start(self) -> Any:
         """Bring the service up; what users get: its address, say."""
-
-    def check(self) -> bool:
-        """Called now and then: True while it is up, False if it has ended as it should. What is raised fails it."""
-
-    def stop(self) -> None:
-        """Bring it down."""
 
 
 class Service(Task[..., Any]):
@@ -103,6 +101,13 @@ class Serving(Generic[A]):
         self._values = values
         self._graph: Any = None
 
+    def __reduce_ex__(self, protocol: object) -> Any:
+        name = self._service.name
+        raise pickle.PicklingError(f"{name}() is no value: it is up in `with {name}(…) as address:`")
+
+    def __repr__(self) -> str:
+        return f"<{self._service.name}(…), a service for a with statement>"
+
     def __enter__(self) -> A:
         if self._graph is not None:
             raise problem(f"this service {self._service.name} has been used already; call it again for another one")
@@ -117,6 +122,21 @@ class Serving(Generic[A]):
         self._graph.leave_service()
 
 
+class _Decorate(Protocol):
+    """What `@service(…)` gives. Of classes, type checkers see what they were."""
+
+    @overload
+    def __call__(self, fn: type[Serves], /) -> Any: ...
+    @overload
+    def __call__(self, fn: Callable[P, Iterator[A]], /) -> Callable[P, Serving[A]]: ...
+
+
+@overload
+def service(fn: type[Serves], /) -> Any: ...
+@overload
+def service(fn: Callable[P, Iterator[A]], /) -> Callable[P, Serving[A]]: ...
+@overload
+def service(*, name: str | None = None, interval: float = 1.0, **options: Any) -> _Decorate: ...
 def service(fn: Any = None, /, *, name: str | None = None, interval: float = 1.0, **options: Any) -> Any:
     """Make a service of a generator function or of a class: `@service`, or `@service(cpus=0.1, interval=5)`.
 

@@ -186,8 +186,14 @@ class _Explainer:
             return None
         return self._likenesses.with_key(bytes(row.key), row.id)
 
+    def _attached(self, block: int) -> bool:
+        row = blocks.get(self._db, block)
+        return row is not None and bool(row.flags & blocks.ATTACHED)
+
     def _executed(self, now: Meaning, like: Likeness | None) -> tuple[str, str, list[Change]]:
         """(verdict, sentence, changes) of a run that executed or will."""
+        if now.run.flags & RunFlag.NO_CACHE and now.spec.cache and self._attached(now.run.block):
+            return "not cached", f"{now.spec.name} uses a service, and results of what does are not reused", []
         if now.run.flags & RunFlag.NO_CACHE:
             return "not cached", f"results of {now.spec.name} are not reused (cache=False)", []
         if now.run.flags & flags.FORCED:

@@ -230,7 +230,7 @@ class Crew:
             if slot.id != worker or run not in slot.held:
                 continue
             started = slot.started()
-            if run == slot.service and slot.ending is None:
+            if run == slot.service and slot.ending is None and not self.hosting.starts_again(run):
                 slot.ending = Ending(Reason.CANCELLED, "cancelled", run)
                 self.hosting.bring_down(slot)
             elif started is not None and started.run == run:

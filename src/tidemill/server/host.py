@@ -350,7 +350,8 @@ class Host:
         if now >= self._next_limits:
             self._next_limits = now + LIMITS_SECONDS
             self._claims |= self.crew.check_limits()
-            relieved = self.crew.hosting.relieve()
+            room, relieved = self.crew.hosting.relieve()
+            self._claims |= room
             if relieved is not None:
                 self._report(relieved, Round([], [], [], []))
         if now >= self._next_beat:

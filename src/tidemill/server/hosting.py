@@ -14,12 +14,16 @@ from tidemill.model import protocol
 from tidemill.model.protocol import Outcome
 from tidemill.model.states import Reason
 from tidemill.server.slots import Ending, Slot, Slots
-from tidemill.stores.state import serves
+from tidemill.stores.state import runs, serves
 
 GRACE = 10.0
 """Seconds that a service has for coming down after it was cancelled or stopped."""
-STUCK = 2
-"""Looks in a row that find nothing but services, and runs that do not fit beside them, before one is given up."""
+CROWDED = 1
+"""Looks in a row that find nothing but services, and runs that do not fit beside them, before a service may take the
+last processors.
+"""
+STUCK = 3
+"""The same before a run is given up."""
 
 
 class Hosting:
@@ -45,16 +49,19 @@ class Hosting:
                 self._tell(slot)
 
     def _tell(self, slot: Slot) -> None:
-        lease = self._engine.flight.get(slot.service)
-        started = slot.worker.started()
-        fence = lease.fence if lease is not None else started.fence if started is not None else 0
-        slot.worker.channel.send(protocol.encode(protocol.Over([(slot.service, fence)])))
+        slot.told = True
+        slot.worker.channel.send(protocol.encode(protocol.Over([(slot.service, slot.fence)])))
 
     def bring_down(self, slot: Slot) -> None:
         """End a service before its time: gently, and after a while by force."""
         if slot not in self._deadlines:
             self._deadlines[slot] = time.monotonic() + GRACE
             self._tell(slot)
+
+    def starts_again(self, run: int) -> bool:
+        """Whether a service whose lease was voided is to have another attempt, so that this one must be gone."""
+        rows = runs.get(self._engine.db, [run])
+        return run in rows and rows[run].state in (runs.LIVE, runs.HELD)
 
     def held_back(self, turn: Turn, slot: Slot, outcomes: list[Outcome]) -> list[Outcome]:
         """The outcomes of a worker without that of a service which was stopped before its time: its lease goes back
@@ -77,9 +84,8 @@ class Hosting:
 
     def check(self, slots: list[Slot]) -> Iterator[tuple[Slot, Ending]]:
         """Workers to be killed because their services do not come down; those asked to stop do so after all others."""
-        busy = any(s.held and not s.service for s in slots)
         for slot in slots:
-            if slot.service and slot.held and slot.ending is not None and not slot.killed and not busy:
+            if slot.service and slot.held and slot.ending is not None and not slot.killed and not self._used(slot):
                 self.bring_down(slot)
         now = time.monotonic()
         for slot, deadline in list(self._deadlines.items()):
@@ -87,6 +93,15 @@ class Hosting:
                 del self._deadlines[slot]
             elif now > deadline and not slot.killed and slot.ending is not None:
                 yield slot, slot.ending
+
+    def _used(self, slot: Slot) -> bool:
+        """Whether a worker here still does something that may need a service: a run of the same workflow that is no
+        service, or a service that came after it.
+        """
+        classes = self._engine.classes
+        hub = slot.hosts.hub if slot.hosts is not None else 0
+        others = (s for s in self._slots.all if (s is not slot and s.since > slot.since) or not s.service)
+        return any(classes[cls].hub == hub for s in others for cls, _ in s.held.values())
 
     def look_around(self) -> None:
         """Several engines: another one may have closed the block of a service's users."""
@@ -99,18 +114,21 @@ class Hosting:
 
     # ------------------------------------------------------------------------------------------------- no room
 
-    def relieve(self) -> Turn | None:
+    def relieve(self) -> tuple[bool, Turn | None]:
         """Where services hold all that there is, and nothing that is ready fits beside them, nothing would ever happen
-        again: a run that waits ends with an error that says so. The turn in which it did.
+        again: a further service may take the last processors, and if there is none that could, a run that waits ends
+        with an error that says so. Whether workers may be given more, and the turn in which a run ended.
         """
-        up = [s for s in self._slots.all if s.held and s.up and s.ending is None]
-        idle = [s for s in self._slots.all if s.open and not s.held]
-        stuck = bool(up) and bool(idle) and all(s.service for s in self._slots.all if s.held) and self._waits()
+        held = [s for s in self._slots.all if s.held and s.ending is None]
+        up = [s for s in held if s.up and not s.told]
+        idle = any(s.open and not s.held for s in self._slots.all)
+        stuck = bool(up) and len(up) == len(held) and idle and bool(self._ready())
         self._stuck = self._stuck + 1 if stuck else 0
-        if self._stuck < STUCK or any(s.held and not s.up for s in self._slots.all):
-            return None
+        self._slots.crowded = self._stuck >= CROWDED
+        if self._stuck < STUCK:
+            return self._slots.crowded, None
         self._stuck = 0
-        return self._engine.transact(lambda turn: self._give_up(turn, self._why(up)))
+        return False, self._engine.transact(lambda turn: self._give_up(turn, self._why(up)))
 
     def _give_up(self, turn: Turn, why: str) -> Turn:
         serve.give_up(turn, self._ready(), why)
@@ -120,14 +138,11 @@ class Hosting:
         engine = self._engine
         return sorted(c for c, n in engine.ready.items() if n > 0 and engine.hubs[engine.classes[c].hub].active)
 
-    def _waits(self) -> bool:
-        return bool(self._ready())
-
     def _why(self, up: list[Slot]) -> str:
         cpus, memory = sum(s.cpus for s in up), sum(s.memory for s in up)
         held = f"{cpus:g} of {self._slots.cpus:g} cpus" + (f" and {memory / 2**20:.0f} MiB of memory" if memory else "")
         names = sorted({self._engine.spec(self._engine.db, task).name for s in up for _, task in s.held.values()})
         return (
             f"it does not fit beside the services that are up ({', '.join(names)}), which hold {held} for as long as "
-            "they have users: give services fewer cpus, such as cpus=0.1"
+            "they have users: ask for less where a service needs less, such as @service(cpus=0.1)"
         )

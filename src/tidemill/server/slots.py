@@ -53,7 +53,8 @@ class Slot:
         devices: accelerators that the runs it holds may use; `wanted` is what these asked for.
         seen: accelerators that its process has been told to use; its libraries may hold on to them.
         service: the run, a service, that it was given; 0 for none. It gets nothing else any more.
-        up: that has published.
+        fence: under which it was given that, `since` when; `hosts` is its class.
+        up: that has published, and `told` that it has no users any more.
     """
 
     def __init__(self, pool: LocalPool, worker: LocalWorker, registration: int) -> None:
@@ -71,8 +72,10 @@ class Slot:
         self.wanted = ""
         self.devices: list[Device] = []
         self.seen: list[Device] = []
-        self.service = 0
-        self.up = False
+        self.service = self.fence = 0
+        self.hosts: Class | None = None
+        self.since = 0.0
+        self.up = self.told = False
 
     @property
     def open(self) -> bool:
@@ -86,7 +89,7 @@ class Slot:
             self.held[c.run] = (cls, c.task)
             found = engine.classes[cls]
             if found.service:
-                self.service = c.run
+                self.service, self.fence, self.hosts, self.since = c.run, c.fence, found, time.monotonic()
             self.cpus = max(self.cpus, _cpus(found))
             self.memory = max(self.memory, found.memory)
             self.disk = max(self.disk, found.disk)
@@ -119,6 +122,7 @@ class Slots:
         largest: runs in one message to a worker.
         sole: no other machine serves the store: what does not exist here exists nowhere.
         stale: idle workers that have been told to use other accelerators than those that are free.
+        crowded: one more service may take the last processors, because nothing else can go on.
     """
 
     def __init__(
@@ -134,6 +138,7 @@ class Slots:
         self.accelerators = list(accelerators)
         self.sole = True
         self.stale: list[Slot] = []
+        self.crowded = False
         self._free = free
         self._measured = (-MEASURED, 0)
         self.all: list[Slot] = []
@@ -175,7 +180,14 @@ class Slots:
     def room(self, slot: Slot, cls: Class, waiting: int) -> int:
         """How many runs of a class a worker may be given now."""
         reserved = self._reserved
-        if not slot.open or (reserved is not None and reserved.id != cls.id and cls.priority <= reserved.priority):
+        if not slot.open or (
+            reserved is not None
+            and reserved.id != cls.id
+            and cls.priority <= reserved.priority
+            and self._fits_beside_services(reserved)
+        ):
+            return 0
+        if cls.service and not self._leaves_room(cls):
             return 0
         if cls.accelerators and not self._has(cls.accelerators):
             return self.largest if self.sole else 0  # they are refused, not executed
@@ -214,6 +226,19 @@ class Slots:
         if (cls.memory or not cls.local) and memory + max(slot.memory, cls.memory) > self.memory:
             return False
         return not cls.disk or self._disk_left(others) >= max(slot.disk, cls.disk) - slot.disk_used
+
+    def _leaves_room(self, cls: Class) -> bool:
+        """Whether another service leaves a processor for users of those that are there. If none would, the users of
+        these come first: each that ends makes room.
+        """
+        cpus = [_cpus(found) for found in self._services()]
+        return not cpus or self.crowded or sum(cpus) + _cpus(cls) + 1 <= self.cpus + 1e-9
+
+    def _fits_beside_services(self, cls: Class) -> bool:
+        """Whether a class fits once everything has ended but the services, which go on for as long as others want."""
+        found = self._services()
+        cpus, memory = sum(map(_cpus, found)), sum(s.memory for s in found)
+        return not found or (cpus + _cpus(cls) <= self.cpus + 1e-9 and memory + cls.memory <= self.memory)
 
     def _disk_left(self, others: list[Slot]) -> int:
         """Free bytes that nobody else has set aside."""
@@ -284,13 +309,21 @@ class Slots:
     # ------------------------------------------------------------------------------------------------- waiting
 
     def _wait(self, cls: Class) -> None:
-        """A class does not get in for what it asks for; after a while nothing of its priority or below passes it."""
+        """A class does not get in for what it asks for; after a while nothing of its priority or below passes it.
+        Users of a service must pass: it does not end before them.
+        """
+        if cls.service or not self._fits_beside_services(cls):
+            return
         now = self._clock()
         if now - self._waiting_since.setdefault(cls.id, now) > RESERVE_AFTER and self._reserved is None:
             self._reserved = cls
 
     def granted(self, cls: int) -> None:
         """A class got in."""
+        self.crowded = False
+        self._forget(cls)
+
+    def _forget(self, cls: int) -> None:
         self._waiting_since.pop(cls, None)
         if self._reserved is not None and self._reserved.id == cls:
             self._reserved = None
@@ -298,11 +331,15 @@ class Slots:
     def forget_waits(self, stands: Callable[[int], bool]) -> None:
         """Drop the claims of classes of which nothing stands ready any more."""
         for cls in [c for c in self._waiting_since if not stands(c)]:
-            self.granted(cls)
+            self._forget(cls)
 
     def regular(self) -> int:
         """How many workers there are for what is no service, those that are ending not counted."""
         return sum(s.ending is None and not s.service for s in self.all)
+
+    def _services(self) -> list[Class]:
+        """The classes of the services that workers hold."""
+        return [s.hosts for s in self.all if s.held and s.hosts is not None]
 
     def running(self) -> dict[int, int]:
         """Leased runs per task."""

@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from tidemill.engine import claim, complete, reclaim, retry, submit
+from tidemill.engine import claim, complete, reclaim, retry, serve, submit
 from tidemill.engine.complete import Answer
 from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
 from tidemill.model import delta
+from tidemill.model.delta import RunFlag
 from tidemill.model.digest import digest
 from tidemill.model.errors import NotFoundError
 from tidemill.model.protocol import Claimed, Failure, Out, Outcome, Started
@@ -59,6 +60,7 @@ class EngineDriver(EngineRows):
         log: (task, arguments) of every execution, in order.
         closed: blocks that this engine saw closing, with their states.
         stopped: (run, worker) of leases taken back while the worker held them.
+        up: the services that this driver's worker runs and has published, by run; they end when they are told.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class EngineDriver(EngineRows):
         self.closed: dict[int, BlockState] = {}
         self.stopped: list[tuple[int, int]] = []
         self.inbox: list[Outcome] = []
+        self.up: dict[int, Outcome] = {}
         self.open()
 
     # ------------------------------------------------------------------------------------------------- life
@@ -97,6 +100,7 @@ class EngineDriver(EngineRows):
         dead = self.engine.id
         self.engine.db.close()
         self.inbox = []
+        self.up = {}
         self.open()
         self.reap(dead)
 
@@ -166,12 +170,41 @@ class EngineDriver(EngineRows):
         self.inbox = []
         self._saw(turn)
         dropped = {run for run, worker in turn.stopped if worker == self.worker}
-        self.inbox = [o for c in claimed if c.run not in dropped and (o := self.execute(c)) is not None]
-        return bool(inbox or claimed or busy or engine.busy)
+        for c in claimed:
+            if c.run not in dropped and (o := self.execute(c)) is not None:
+                self.inbox.append(o)
+        return bool(inbox or claimed or busy or engine.busy or self.inbox)
 
     def _saw(self, turn: Turn) -> None:
         self.closed.update((c.block, c.state) for c in turn.closed)
         self.stopped += turn.stopped
+        for run, _ in turn.stopped:
+            self.up.pop(run, None)
+        for run, fence, _ in turn.over:
+            if run in self.up and self.up[run].fence == fence:
+                self.inbox.append(self.up.pop(run))
+
+    def publish(self, up: Outcome) -> bool:
+        """A service is up: its users get what it will give in the end. Whether it was taken."""
+        with self.engine.turn() as turn:
+            taken = serve.publish(turn, self.worker, up.run, up.fence, up.outs[0])
+        if taken:
+            self.up[up.run] = up
+        self._saw(turn)
+        return taken
+
+    def falls(self, run: int, *, charge: bool) -> None:
+        """The worker of a service that is up dies; `charge`: by the service's own doing."""
+        up = self.up.pop(run)
+        now = self.clock.now
+        failure = Failure(int(Reason.WORKER_DIED), "signal", "the service fell")
+        with self.engine.turn() as turn:
+            if charge:
+                bad = Outcome(run, up.fence, int(AttemptState.ERROR), [], now, now, failure=failure)
+                complete.complete(turn, self.worker, [bad])
+            else:
+                retry.lose(turn, run, up.fence, self.worker, now, failure)
+        self._saw(turn)
 
     def execute(self, claimed: Claimed) -> Outcome | None:
         """What the worker makes of a run; None if it died of it."""
@@ -196,7 +229,12 @@ class EngineDriver(EngineRows):
             return Outcome(claimed.run, claimed.fence, done, [], now, now, growth=delta.encode(value.growth()))
         values = value if task.outputs != 1 else [value]
         outs = [Out(body := _pack(v), digest(body), len(body)) for v in values]
-        return Outcome(claimed.run, claimed.fence, done, outs, now, now)
+        outcome = Outcome(claimed.run, claimed.fence, done, outs, now, now)
+        lease = self.engine.flight.get(claimed.run)
+        if lease is not None and lease.flags & RunFlag.SERVICE:
+            self.publish(outcome)
+            return None
+        return outcome
 
     def _failed(self, claimed: Claimed, reason: Reason, problem: Exception) -> Outcome:
         failure = Failure(int(reason), type(problem).__name__, str(problem))
@@ -206,6 +244,7 @@ class EngineDriver(EngineRows):
     def _lose(self, turn: Turn, claimed: Claimed, failure: Failure) -> None:
         started = Started(claimed.run, claimed.fence, self.clock.now, self.clock.now)
         retry.worker_died(turn, self.worker, started, failure, b"", charge=False)
+        self.up = {}
 
     def settle(self, *, patient: bool = True) -> None:
         """Work until there is nothing left to do; `patient` moves the clock to timers that are set."""

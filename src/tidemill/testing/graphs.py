@@ -96,7 +96,7 @@ class Graph:
         self._runs: list[_Run] = []
         self._outputs = 0
         self._gathers: list[tuple[int, Sequence[Slot], dict[str, Any]]] = []
-        self._blocks: list[tuple[int, str, int]] = []
+        self._blocks: list[tuple[int, str, int, int]] = []
         self._ends: list[int] = []
         self._spare = 0
         self.result: list[Slot] = []
@@ -143,9 +143,17 @@ class Graph:
         self._gathers.append((len(self._runs), list(members), options))
         return Slot(_GATHERED + len(self._gathers) - 1)
 
-    def block(self, name: str, parent: int = 0, *, contained: bool = False) -> int:
-        """A block of the graph; its local number. What fails in a `contained` one is nobody else's failure."""
-        self._blocks.append((parent, name, BlockFlag.CONTAINED if contained else 0))
+    def service(self, task: str, *args: Any, block: int = 0, after: Iterable[Slot] = (), cpus: float = 1.0) -> Slot:
+        """A run that publishes what its function gives, and goes on until the block that it is given to has ended."""
+        flags = RunFlag.SERVICE | RunFlag.NO_CACHE
+        return self.run(task, *args, block=block, after=after, flags=flags, resources=Resources(cpus, service=True))
+
+    def block(self, name: str, parent: int = 0, *, contained: bool = False, serves: Slot | None = None) -> int:
+        """A block of the graph; its local number. What fails in a `contained` one is nobody else's failure; `serves`
+        is a service that ends when the block does.
+        """
+        served = -1 if serves is None else serves.run
+        self._blocks.append((parent, name, BlockFlag.CONTAINED if contained else 0, served))
         return len(self._blocks)
 
     def end(self, block: int) -> Slot:
@@ -218,9 +226,9 @@ class Graph:
         return made
 
     def _block(self, number: int) -> BlockSpec:
-        parent, name, bits = self._blocks[number - 1]
+        parent, name, bits, served = self._blocks[number - 1]
         out = self.number(self.end(number)) if number in self._ends else -1
-        return BlockSpec(number, parent, name, out, bits)
+        return BlockSpec(number, parent, name, out, bits, served)
 
     def _gather(self, index: int) -> GatherSpec:
         _, slots, options = self._gathers[index]

@@ -99,8 +99,7 @@ class Attempts:
             args = decode(claim.args, inputs, self._scratch.stage)
             reason = Reason.EXCEPTION
             self._running.claim = claim
-            link = Attached(claim, self._durable_out, self._post) if task.spec.service else None
-            values, grown, peak = execute(task, args, self._scratch, self._growing, link)
+            values, grown, peak = execute(task, args, self._scratch, self._growing, self._link(claim, task))
             reason = Reason.BAD_OUTPUT
             if grown is not None:
                 growth = encode_delta(grown)
@@ -149,6 +148,9 @@ class Attempts:
         self._growing.reset()
         self._scratch.stored()
         return failure
+
+    def _link(self, claim: Claimed, task: Loaded) -> Attached | None:
+        return Attached(claim, self._durable_out, self._post) if task.spec.service else None
 
     def _end(self, *, accepted: bool) -> Ended | None:
         """What to tell of an attempt that has asked for something; what it has deferred is done, and may call tasks in

@@ -106,10 +106,12 @@ CANCELLING = 4
 ABANDONED = 8
 CONTAINED = 16
 SERVED = 32
+ATTACHED = 64
+HANDED_DOWN = STOP_ON_FAILURE | ATTACHED
 """Flags of a block: stop at the first failure (for all blocks below a root that asked for it); go on without the
 client that submitted it; being cancelled: running runs are stopped too; stopped before all of it was submitted, so that
 it is never complete; what fails in it is nobody else's failure; services end
-when it does."""
+when it does; it lies in one of those, or is one. `HANDED_DOWN` are those that every block below has too."""
 
 
 class Block(NamedTuple):
