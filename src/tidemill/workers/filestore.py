@@ -164,8 +164,7 @@ class FileStore:
             return False
         if (run, fence) == (self._run, self._fence):
             return n in self._written
-        named = run == fence == 0
-        return (named or bool(self._ask("file.exists", {"id": str(file)}))) and bool(
+        return (file.shared or bool(self._ask("file.exists", {"id": str(file)}))) and bool(
             self.intake.held(file.digest) is not None or self._objects().exists([file.digest])
         )
 
