@@ -163,3 +163,178 @@ PROPERTIES: dict[str, tuple[str, ...]] = {
         "tests/engine/test_fences.py::test_a_worker_of_a_dead_engine_is_refused",
     ),
 }
+
+CAPABILITIES: dict[str, tuple[str, ...]] = {
+    "1 ids of files are texts with size and mode": (
+        "tests/workers/test_filestore.py::test_names_and_modes_are_kept",
+        "tests/client/test_files_end_to_end.py::test_an_id_in_a_sentence_is_as_good_as_any",
+    ),
+    "2 writing files and streams": (
+        "tests/workers/test_filestore.py::test_what_is_written_is_what_is_read",
+        "tests/workers/test_filestore.py::test_who_may_execute_it_is_kept",
+        "tests/engine/test_files.py::test_temporary_files_go_when_their_block_has_ended_well",
+    ),
+    "3 reading by link or copy, never over something": (
+        "tests/workers/test_filestore.py::test_reading_never_overwrites",
+        "tests/workers/test_hostile.py::test_what_was_given_is_no_way_to_the_store",
+    ),
+    "4 reading streams, of own files too": (
+        "tests/workers/test_filestore.py::test_a_task_reads_what_it_wrote",
+        "tests/workers/test_filestore.py::test_a_long_stream_comes_back_as_it_was",
+        "tests/workers/test_filestore.py::test_text_comes_back_as_it_was",
+    ),
+    "5 sizes": (
+        "tests/client/test_files.py::test_a_store_with_nothing",
+        "tests/client/test_files_end_to_end.py::test_an_id_in_a_sentence_is_as_good_as_any",
+    ),
+    "6 deleting here and everywhere": (
+        "tests/server/test_files_in_tasks.py::test_files_are_deleted_when_an_attempt_is_accepted_and_never_before",
+        "tests/workers/test_filestore.py::test_deleting_is_told_and_not_done",
+        "tests/engine/test_files.py::test_what_keeps_bytes",
+    ),
+    "7 temporary directories and files": (
+        "tests/workers/test_filestore.py::test_temporary_files_are_gone_however_it_ends",
+        "tests/server/test_files_in_tasks.py::test_what_was_deferred_is_done_after_the_engine_was_killed",
+    ),
+    "8 disk use while it runs": (
+        "tests/server/test_sampling.py::test_who_exceeds_a_limit_is_to_be_ended",
+        "tests/server/test_resources.py::test_what_was_on_the_disk_is_recorded",
+        "tests/workers/test_diskuse.py::test_files_in_all_depths_count",
+    ),
+    "9 what was read is recorded": (
+        "tests/workers/test_filestore.py::test_every_read_is_told",
+        "tests/client/test_files.py::test_a_run_comes_from_those_whose_files_it_read",
+    ),
+    "10 import, export, listings": (
+        "tests/objects/test_places.py::test_what_is_there",
+        "tests/objects/test_places.py::test_directories_are_listed",
+        "tests/client/test_transfer.py::test_commands_for_addresses",
+    ),
+    "11 addresses of stored files": (
+        "tests/client/test_transfer.py::test_urls_of_stored_files",
+        "tests/client/test_transfer.py::test_signed_urls",
+    ),
+    "12 messages and texts to the workflow": (
+        "tests/workers/test_filestore.py::test_messages_are_sent_at_once_and_are_in_the_log",
+        "tests/client/test_files.py::test_streams_are_shown_with_the_logs",
+    ),
+    "13 commit in two phases": (
+        "tests/workers/test_filestore.py::test_outcomes_come_in_order_and_never_before_their_bytes",
+        "tests/engine/test_files.py::test_deletions_count_with_the_outcome",
+        "tests/engine/test_journal.py::test_a_store_that_is_killed_while_it_deletes",
+    ),
+    "14 limits and figures of the cache": (
+        "tests/cache/test_node.py::test_limits_change_while_running",
+        "tests/cache/test_node.py::test_reading_and_forgetting",
+        "tests/cache/test_node.py::test_a_store_on_the_same_file_system_is_read_in_place",
+    ),
+    "15 states of the cache, adoption": (
+        "tests/cache/test_node.py::test_every_transition_leads_to_a_state_with_a_way_out",
+        "tests/cache/test_processes.py::test_what_a_killed_process_owned_is_adopted",
+        "tests/cache/test_processes.py::test_the_cache_is_removed_when_nobody_uses_it",
+    ),
+    "16 errors of the cache": (
+        "tests/cache/test_processes.py::test_an_ordinary_user_gets_links_and_cannot_write_through_them",
+        "tests/cache/test_node.py::test_only_files_of_its_own_directory_are_taken_from_a_job",
+        "tests/cache/test_node.py::test_what_cannot_be_sent_is_told_once",
+    ),
+    "17 jobs as classes and functions": (
+        "tests/graph/test_classes.py::test_workers_make_an_instance_and_run_it",
+        "tests/graph/test_calls.py::test_options_make_another_task_with_the_same_digest",
+        "tests/server/test_resources.py::test_local_runs_take_no_processors",
+    ),
+    "18 children, follow-ons, subtrees, checkpoints": (
+        "tests/client/test_below.py::test_what_follows_comes_after_the_whole_subtree",
+        "tests/client/test_below.py::test_checkpoints_in_checkpoints",
+        "tests/client/test_below.py::test_a_worker_that_dies_while_it_grows_leaves_nothing_half_grown",
+    ),
+    "19 promises with paths; promised requirements": (
+        "tests/client/test_below.py::test_results_of_work_that_has_not_run",
+        "tests/graph/test_calls.py::test_parts_of_a_result_are_selected_by_the_run_that_wants_them",
+        "tests/server/test_resources.py::test_any_task_may_ask_for_what_another_step_computed",
+    ),
+    "20 checks of the graph": (
+        "tests/graph/test_below.py::test_circles_are_where_networkx_finds_them",
+        "tests/graph/test_below.py::test_the_search_is_linear",
+        "tests/graph/test_below.py::test_long_chains_are_no_problem",
+    ),
+    "21 deferred functions": (
+        "tests/server/test_files_in_tasks.py::test_what_was_deferred_is_done_however_a_task_ends",
+    ),
+    "22 options in the user's program; debugging": (
+        "tests/client/test_arguments.py::test_a_program_takes_the_engines_options_beside_its_own",
+        "tests/client/test_debugging.py::test_files_and_large_values_are_fetched",
+        "tests/cli/test_laying.py::test_a_shell_is_opened_where_the_inputs_are",
+    ),
+    "24 code is found again, in the version that was submitted": (
+        "tests/workers/test_loader.py::test_other_code_than_was_submitted_is_not_run",
+        "tests/workers/test_loader.py::test_modules_beside_a_script_are_found",
+    ),
+    "25 a run is a row": (
+        "tests/state/test_stores.py::TestSqlite::test_transitions_of_runs",
+        "tests/state/test_stores.py::TestSqlite::test_changes_of_runs",
+        "tests/client/test_queries.py::test_a_run_with_its_inputs_and_outputs",
+    ),
+    "26 life of a store": (
+        "tests/cli/test_operating.py::test_how_a_workflow_was_started_is_kept_and_restored",
+        "tests/cli/test_operating.py::test_destroying_takes_what_is_the_stores_and_nothing_else",
+        "tests/state/test_migrations.py::test_a_new_store_is_never_seen_half_made",
+    ),
+    "27 rows are changed together": (
+        "tests/state/test_stores.py::TestSqlite::test_nothing_stays_of_a_transaction_that_raises",
+        "tests/state/test_stores.py::TestPostgres::test_a_kill_leaves_data_as_whole_as_before",
+        "tests/state/test_stores.py::TestPostgres::test_no_two_engines_claim_the_same_run",
+    ),
+    "28 shared files, sealed or not": (
+        "tests/workers/test_filestore.py::test_a_shared_name_that_is_none_is_refused",
+        "tests/client/test_files.py::test_a_name_that_was_changed_by_others",
+        "tests/client/test_files.py::test_a_store_whose_objects_are_sealed",
+    ),
+    "29 messages and statistics once, or all": (
+        "tests/client/test_files.py::test_each_message_is_given_once_and_all_again_on_request",
+        "tests/cli/test_operating.py::test_statistics_by_task",
+    ),
+    "30 who serves a store, and stopping it": (
+        "tests/server/test_halting.py::test_kill_now_stops_the_engine_and_its_workers_and_nothing_is_marked",
+        "tests/server/test_halting.py::test_one_workflow_is_stopped_and_the_others_go_on",
+        "tests/server/test_halting.py::test_all_engines_of_a_database_are_stopped",
+    ),
+    "31 processes are known across containers": (
+        "tests/launchers/test_local.py::test_a_workers_identity_is_that_of_its_process",
+        "tests/launchers/test_reaping.py::test_a_pid_that_belongs_to_somebody_else_now_is_left_alone",
+        "tests/server/test_namespaces.py::test_an_engine_outside_never_takes_the_work_of_a_living_one_inside",
+    ),
+    "32 helpers": (
+        "tests/client/test_helpers.py::test_a_copy_that_fails_leaves_what_was_there",
+        "tests/client/test_helpers.py::test_a_public_directory_can_be_passed_through",
+        "tests/client/test_helpers.py::test_a_tree_is_deleted_whatever_its_modes_and_links",
+        "tests/client/test_helpers.py::test_space_is_that_of_the_file_system",
+    ),
+    "33 commands": (
+        "tests/cli/test_commands.py::test_run_prints_the_result_and_reuses_it",
+        "tests/cli/test_operating.py::test_failed_runs_are_listed_with_why_and_what_they_printed",
+        "tests/cli/test_operating.py::test_cleaning_deletes_results_and_keeps_the_record",
+    ),
+    "34 local workers, and what starts them": (
+        "tests/launchers/test_local.py::test_a_crash_says_where_in_python_it_happened",
+        "tests/launchers/test_local.py::test_killing_reaches_processes_that_have_lost_their_parent",
+        "tests/launchers/test_local.py::test_stopping_hands_over_what_is_finished_and_leaves_nothing",
+        "tests/launchers/test_local.py::test_when_the_host_is_killed_the_whole_group_dies",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "node", sorted({node for table in (PROPERTIES, CAPABILITIES) for row in table.values() for node in row})
+)
+def test_it_is_tested(node: str) -> None:
+    path, *names = node.split("::")
+    assert (ROOT / path).is_file()
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    assert callable(reduce(getattr, names, module))
+
+
+def test_no_capability_is_left_out() -> None:
+    """Number 23 is services, which have tests of their own."""
+    assert [int(row.split()[0]) for row in CAPABILITIES] == [n for n in range(1, 35) if n != 23]
+    assert all(PROPERTIES.values()) and all(CAPABILITIES.values())
