@@ -61,7 +61,7 @@ def test_the_merge_sort_goes_on_after_a_kill_and_computes_nothing_twice(tmp_path
     command = [sys.executable, "merge_sort.py", "unsorted.txt"]
     with Store(tmp_path / ".tidemill") as store:
         program = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        wait_for(lambda: _finished(store), "the first run to end")
+        wait_for(lambda: bool(_finished(store)), "the first run to end")
         killed = [program.pid, *(engine.pid for engine in serving(store))]
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
@@ -71,7 +71,7 @@ def test_the_merge_sort_goes_on_after_a_kill_and_computes_nothing_twice(tmp_path
         again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert again.returncode == 0, again.stderr
         runs = {run.id: run for run in store.runs(limit=1000).runs}
-        assert {runs[id].attempts for id in before} == {1}
+        assert {runs[one].attempts for one in before} == {1}
         assert {run.state for run in runs.values()} == {"complete"}
         assert sorted(run.task for run in runs.values()) == ["first_piece", *["merge"] * 3, "result", *["sort"] * 7]
         left = [file for file in store.files.list(1) if file.state == "complete"]

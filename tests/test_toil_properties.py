@@ -1,7 +1,7 @@
 """Where each property of Toil's own tests, and each capability that its users have, is tested here.
 
-`PROPERTIES` has a row for each of Toil's tests whose property is one of ours too; `CAPABILITIES` one for each thing that a
-program written for Toil finds again. Services stand in both under their own tests, in modules named for them.
+`PROPERTIES` has a row for each of Toil's tests whose property is one of ours too; `CAPABILITIES` one for each thing
+that a program written for Toil finds again. Services stand in both under their own tests, in modules named for them.
 """
 
 import importlib

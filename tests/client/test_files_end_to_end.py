@@ -159,7 +159,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def start(store: Store, workflow: str, **settings: object) -> "subprocess.Popen[str]":
     """`tidemill run` of a workflow of the script."""
-    words = [f"--set={name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings.items()]
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+    words = [f"--set={name}={text}" for name, text in texts.items()]
     command = [sys.executable, "-m", "tidemill", "run", "flow.py", "--workflow", workflow, "--workers", "2", *words]
     place = ["--store", str(store.url), "--quiet"]
     return subprocess.Popen([*command, *place], cwd=store.place.directory.parent, text=True, stderr=subprocess.PIPE)
@@ -186,30 +187,31 @@ def work_off(store: Store) -> None:
 def test_an_id_in_a_sentence_is_as_good_as_any(store: Store) -> None:
     found = run(store, "in_words", sizes=[5, 100_000])
     assert isinstance(found, list)
-    for (id, *rest), size in zip(found, [5, 100_000], strict=True):
+    for (one, *rest), size in zip(found, [5, 100_000], strict=True):
         assert rest == [size, "made.txt", True, size]
-        assert store.files.open(id).read() == b"x" * size, "also outside"
+        assert store.files.open(one).read() == b"x" * size, "also outside"
 
 
 def test_a_named_file_is_there_for_everybody_at_once(store: Store, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     process = start(store, "naming", gate=str(tmp_path))
-    wait_for(lambda: (tmp_path / "put").exists() and (tmp_path / "put").read_text(), "the name")
-    id = (tmp_path / "put").read_text()
+    told = tmp_path / "put"
+    wait_for(lambda: told.exists() and bool(told.read_text()), "the name")
+    one = FileId(told.read_text())
     assert store.names.open("note").read() == b"hello"
     # An id that a name gave is one of a file, outside too.
-    assert store.files.exists(id) and store.files.size(id) == 5
-    assert store.files.open(id, "r").read() == "hello"
-    assert store.files.read(id, tmp_path / "copy").read_bytes() == b"hello"
-    assert not store.files.exists(FileId(id.replace(FileId(id).digest.hex(), "0" * 64)))
+    assert store.files.exists(one) and store.files.size(one) == 5
+    assert store.files.open(one, "r").read() == "hello"
+    assert store.files.read(one, tmp_path / "copy").read_bytes() == b"hello"
+    assert not store.files.exists(FileId(one.replace(one.digest.hex(), "0" * 64)))
     store.names.put("note", b"good bye")
     (tmp_path / "go").write_bytes(b"!")
     _, said = process.communicate(timeout=100)
     assert process.returncode == 0, said
     mine, there, text = store.result(1)
-    assert (there, text) == (True, "good bye") and mine != id
+    assert (there, text) == (True, "good bye") and mine != one
     with pytest.raises(NotFoundError):
-        store.files.delete(id)
+        store.files.delete(one)
 
 
 def test_temporary_files_go_when_their_block_ends_however_many(store: Store) -> None:
@@ -249,5 +251,5 @@ def test_what_could_not_be_sent_is_sent_later(store: Store, tmp_path: Path) -> N
     with serving() as web:
         store.send(1, web.url + "/out")
         assert web.files["/out"] == b"content"
-    assert store.send(1, str(tmp_path / "here.txt"))
+    store.send(1, str(tmp_path / "here.txt"))
     assert (tmp_path / "here.txt").read_text() == "content"

@@ -60,9 +60,9 @@ def test_who_looks_into_an_older_store_is_told_what_to_do(first: Made) -> None:
 
 def test_a_new_store_is_never_seen_half_made(first: Made) -> None:
     url, plain = first
-    with closing(plain()) as seen, closing(_Watched(plain(), lambda: versions.append(schema.version(seen)))) as db:
+    with closing(plain()) as seen, closing(plain()) as db:
         versions: list[int] = []
-        schema.migrate(cast(Database, db))
+        schema.migrate(cast(Database, _Watched(db, lambda: versions.append(schema.version(seen)))))
     assert len(versions) == schema.VERSION and set(versions) == {0}
     with Store(url) as store:
         assert store.status().blocks == []

@@ -30,7 +30,8 @@ def write(path: PathLike, *, name: str | None = None, temporary: bool = False) -
     Args:
         path: a regular file, or a link to one; whether its owner may execute it is kept.
         name: what it is called; as in `path` if not given.
-        temporary: it is gone when this task and everything after it in its block is done.
+        temporary: it is gone when this task and everything after it in its block is done. Do not hand it up: who
+            called this task may want it later.
 
     Returns:
         Its id, a text that can be returned, put into other files and given to other tasks.
