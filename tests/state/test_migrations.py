@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from tidemill.client.store import Store
+from tidemill.model.errors import StoreError
 from tidemill.stores.state import meta, place, schema
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import FILE, open_database
@@ -40,6 +43,44 @@ def test_a_store_of_the_first_version(first: Made) -> None:
         assert schema.version(db) == schema.VERSION
         assert {name: table(db, name) for name in WRITTEN if name != "meta"} == before
         assert len(place.read(db).store) == 32
+
+
+def test_who_looks_into_an_older_store_is_told_what_to_do(first: Made) -> None:
+    url, plain = first
+    with closing(plain()) as db, db.transaction():
+        db.script(schema.MIGRATIONS[1][db.dialect])
+        meta.put(db, "schema", 1)
+    with pytest.raises(StoreError, match="older Tidemill") as caught, Store(url) as store:
+        store.status()
+    assert "tidemill run" in caught.value.hint
+    open_database(url).close()
+    with Store(url) as store:
+        assert store.status().blocks == []
+
+
+def test_a_new_store_is_never_seen_half_made(first: Made) -> None:
+    url, plain = first
+    with closing(plain()) as seen, closing(plain()) as db:
+        versions: list[int] = []
+        schema.migrate(cast(Database, _Watched(db, lambda: versions.append(schema.version(seen)))))
+    assert len(versions) == schema.VERSION and set(versions) == {0}
+    with Store(url) as store:
+        assert store.status().blocks == []
+
+
+class _Watched:
+    """A database into which somebody looks before each script."""
+
+    def __init__(self, db: Database, look: Callable[[], None]) -> None:
+        self._db = db
+        self._look = look
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._db, name)
+
+    def script(self, text: str) -> None:
+        self._look()
+        self._db.script(text)
 
 
 def test_it_has_the_tables_of_a_new_one(first: Made, tmp_path: Path) -> None:

@@ -150,7 +150,10 @@ class Files:
     @without_our_frames
     def exists(self, id: str) -> bool:
         """Whether a file is there: not yet deleted, not expired, and written by an attempt that has ended well."""
-        row = find(self._store.db, FileId(id))
+        one = FileId(id)
+        if one.shared:
+            return bool(self._store.objects.exists([one.digest]))
+        row = find(self._store.db, one)
         return row is not None and row.state == files.COMPLETE
 
     @without_our_frames
@@ -190,6 +193,8 @@ class Files:
             NotFoundError: it is not.
         """
         one = FileId(id)
+        if one.shared and self.exists(one):
+            return one
         row = find(self._store.db, one)
         if row is None:
             raise NotFoundError(

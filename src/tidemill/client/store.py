@@ -17,7 +17,7 @@ from tidemill.client.later import Later
 from tidemill.client.naming import DEFAULT, store_option
 from tidemill.client.results import Reader
 from tidemill.model import ids
-from tidemill.model.errors import NotFoundError, RunCancelledError, RunFailedError, without_our_frames
+from tidemill.model.errors import NotFoundError, RunCancelledError, RunFailedError, StoreError, without_our_frames
 from tidemill.model.states import BlockState
 from tidemill.provenance import find
 from tidemill.server import settling
@@ -27,6 +27,7 @@ from tidemill.stores.state import blocks as block_rows
 from tidemill.stores.state import place as places
 from tidemill.stores.state.database import Database
 from tidemill.stores.state.open import open_database, shown
+from tidemill.stores.state.schema import require_current
 
 if TYPE_CHECKING:
     from tidemill.client import details, failures, garbage, handle, handled, logs, planning, queries, transfer
@@ -76,8 +77,15 @@ class Store(Keeping, Elsewhere, AbstractContextManager["Store"]):
 
         Raises:
             NotFoundError: nothing has been run in this store yet.
+            StoreError: an older version of Tidemill has written it, and nothing has been run in it since.
         """
-        return open_database(self.place.state, read_only=True)
+        db = open_database(self.place.state, read_only=True)
+        try:
+            require_current(db)
+        except StoreError:
+            db.close()
+            raise
+        return db
 
     @cached_property
     def objects(self) -> ObjectStore:

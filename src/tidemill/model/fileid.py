@@ -72,5 +72,10 @@ class FileId(str):
         """Permission bits of a private copy."""
         return 0o755 if self.executable else 0o644
 
+    @property
+    def shared(self) -> bool:
+        """Whether a shared name gave it: no attempt wrote this file, and it is there while its bytes are."""
+        return self.origin.run == self.origin.fence == 0
+
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
         return type(self), (str(self),)

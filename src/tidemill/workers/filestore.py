@@ -129,7 +129,7 @@ class FileStore:
         else:
             written = not os.path.lexists(place)
             if written:
-                self._lay_out(file, place, link=link)
+                staging.lay_out(self._objects(), file.digest, Path(place), mode=file.mode, link=link)
         if not written:
             raise UsageError(f"reading {file.name} would overwrite {place}", hint="Give a path where nothing is.")
 
@@ -145,14 +145,6 @@ class FileStore:
             place = os.path.join(tempfile.mkdtemp(prefix="", dir=folder), name)
         self._deliver(file, data, place, link=link)
         return place
-
-    def _lay_out(self, file: FileId, place: str, *, link: bool) -> None:
-        """Put a large file at `place`, by a link if that cannot harm the store: the owner of a read-only file can make
-        it writable through any link to it.
-        """
-        given = self._objects().get_file(file.digest, place, link=link, mode=file.mode)
-        if given == "link" and os.stat(place).st_uid == os.geteuid():
-            self._objects().get_file(file.digest, place, mode=file.mode)
 
     def open(self, id: str, encoding: str | None, errors: str | None) -> IO[Any]:
         file = self._known(id)
@@ -172,8 +164,7 @@ class FileStore:
             return False
         if (run, fence) == (self._run, self._fence):
             return n in self._written
-        named = run == fence == 0
-        return (named or bool(self._ask("file.exists", {"id": str(file)}))) and bool(
+        return (file.shared or bool(self._ask("file.exists", {"id": str(file)}))) and bool(
             self.intake.held(file.digest) is not None or self._objects().exists([file.digest])
         )
 

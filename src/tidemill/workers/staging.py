@@ -17,7 +17,7 @@ from tidemill.model.file import File
 from tidemill.model.fileid import FileId
 from tidemill.model.states import Reason
 from tidemill.model.values import Ref, decode, id_ref
-from tidemill.stores.objects.interface import ObjectStore
+from tidemill.stores.objects.interface import Delivered, ObjectStore
 from tidemill.stores.objects.transfer import fetch_url
 from tidemill.workers.diskuse import disk_use
 from tidemill.workers.failure import Fault, LostInput
@@ -131,8 +131,8 @@ class Scratch:
         path = self._place(ref.name or ref.digest.hex()[:16])
         with self._finding(ref.digest):
             if ref.kind == "dir":
-                self._objects().get_dir(ref.digest, path, link=True)
-            elif self._objects().get_file(ref.digest, path, link=True, mode=ref.mode) == "link":
+                self._objects().get_dir(ref.digest, path)
+            elif lay_out(self._objects(), ref.digest, path, mode=ref.mode) == "link":
                 found = path.stat()
                 self._staged[found.st_dev, found.st_ino] = ref
         return path
@@ -241,6 +241,19 @@ class Scratch:
         digests = list(self._stored)
         self._stored.clear()
         return digests
+
+
+def lay_out(objects: ObjectStore, digest: bytes, path: Path, *, mode: int, link: bool = True) -> Delivered:
+    """Put a file where user code may do with it what it likes: by a link only if that cannot harm the store. The owner
+    of a read-only file can make it writable through any link to it.
+
+    Raises:
+        TidemillError: what the object store raises.
+    """
+    given = objects.get_file(digest, path, link=link, mode=mode)
+    if given == "link" and os.stat(path).st_uid == os.geteuid():
+        return objects.get_file(digest, path, mode=mode)
+    return given
 
 
 def keep(path: Path, kept: Path) -> str:

@@ -1,4 +1,4 @@
-"""The attacks of a task whom permissions bind, on what the file store gave it. Argument: a directory all may use."""
+"""The attacks of a task whom permissions bind, on what it was given. Argument: a directory all may use."""
 
 import contextlib
 import os
@@ -10,9 +10,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import filetasks  # type: ignore[import-not-found]
 
+from tidemill.model.values import Ref
 from tidemill.stores.objects import open_objects
-from tidemill.stores.objects.interface import SMALL
+from tidemill.stores.objects.interface import SMALL, ObjectStore
 from tidemill.workers.filestore import FileStore
+from tidemill.workers.staging import Scratch
 
 
 def main(base: Path) -> None:
@@ -39,6 +41,29 @@ def main(base: Path) -> None:
                         with contextlib.suppress(OSError, ValueError):
                             attack(place)
                         objects.verify(known.digest)
+    attack_inputs(base, objects)
+
+
+def attack_inputs(base: Path, objects: ObjectStore) -> None:
+    """What is handed to a task as paths: files and directories, small and large."""
+    scratch = Scratch(base / "inputs", lambda: objects)
+    for executable in (False, True):
+        tree = base / f"tree-{executable}"
+        tree.mkdir()
+        for size in (1000, SMALL + 1000):
+            member = tree / f"{size}"
+            member.write_bytes(os.urandom(size))
+            member.chmod(0o755 if executable else 0o644)
+            file = Ref(objects.put_file(member)[0], size, "file", "victim", 0o755 if executable else 0o644)
+            directory = Ref(*objects.put_dir(tree), "dir", "victim")
+            for attack in filetasks.ATTACKS.values():
+                for ref in (file, directory):
+                    given = scratch.stage(ref)
+                    assert isinstance(given, Path)
+                    with contextlib.suppress(OSError, ValueError):
+                        attack(given / member.name if ref is directory else given)
+                    objects.verify(file.digest)
+                    scratch.leave()
 
 
 main(Path(sys.argv[1]))

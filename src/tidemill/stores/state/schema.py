@@ -5,7 +5,7 @@ Rules of this schema, each measured: ids are integers; nothing is written per ru
 attempts and events are appended. A run costs what its rows cost, so every column here has a reader.
 """
 
-from tidemill.model.errors import NewerStoreError
+from tidemill.model.errors import NewerStoreError, StoreError
 from tidemill.stores.state.database import Database, Statement
 
 VERSION = 3
@@ -231,7 +231,8 @@ def version(db: Database) -> int:
 
 
 def migrate(db: Database) -> None:
-    """Bring the store to `VERSION`, one transaction a step.
+    """Bring the store to `VERSION`, one transaction a step; a new one in a single transaction, so that nobody sees one
+    that is half made.
 
     Raises:
         NewerStoreError: if the store was written by a newer Tidemill.
@@ -242,8 +243,10 @@ def migrate(db: Database) -> None:
             db.rows(_LOCK)
             if version(db) != current:
                 continue
-            db.script(MIGRATIONS[current + 1][db.dialect])
-            db.run(_SET_VERSION, current + 1)
+            last = current + 1 if current else VERSION
+            for step in range(current, last):
+                db.script(MIGRATIONS[step + 1][db.dialect])
+            db.run(_SET_VERSION, last)
 
 
 def check(db: Database) -> int:
@@ -253,6 +256,20 @@ def check(db: Database) -> int:
         NewerStoreError: naming both versions.
     """
     return refuse_newer(db, version(db))
+
+
+def require_current(db: Database) -> None:
+    """Refuse to look into a store that has not been brought to `VERSION` yet.
+
+    Raises:
+        StoreError: what to do about it.
+    """
+    found = version(db)
+    if found < VERSION:
+        raise StoreError(
+            f"an older Tidemill has written the store {db.url}: its schema version is {found}, not {VERSION}",
+            hint="The next `tidemill run` or `tidemill resume` with this store brings it up to date.",
+        )
 
 
 def refuse_newer(db: Database, found: int) -> int:
