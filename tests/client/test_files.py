@@ -197,7 +197,10 @@ class Said:
             ]
             notes = [(20, "", "begun"), (40, "", "hot"), (20, "table", "a b\n" * 200_000)]
         else:
-            outcome.used = [(self.ids[0].digest, 5.0, "inputs/f1"), (self.ids[1].digest, 6.0, "")]
+            outcome.used = [
+                (self.ids[0].digest, 5.0, "inputs/f1", self.ids[0].origin.run),
+                (self.ids[1].digest, 6.0, "", self.ids[1].origin.run),
+            ]
             outcome.deleted = [str(self.ids[2])]
         with lab.engine.turn() as turn:
             messages.take(turn, [Note(claimed.run, claimed.fence, 1.5, *one) for one in notes])

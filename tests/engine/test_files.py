@@ -70,7 +70,7 @@ def test_what_an_accepted_attempt_wrote_is_there_with_its_outcome(drive: Drive) 
     d = drive(NUMBER)
     block, (first, second) = start(d, 1, 2)
     one, two = a_file(1, ONE), a_file(2, TWO, temporary=True)
-    used = [(THREE, 5.5, "in\0put"), (ONE, 6.5, "")]
+    used = [(THREE, 5.5, "in\0put", 0), (ONE, 6.5, "", 3)]
     assert d.hand_in(good(d, first, files=[one, two], used=used)) == [Answer.ACCEPTED]
     found = rows.between(d.engine.db, first.run, first.run + 1)
     home = runs.get(d.engine.db, [first.run])[first.run].block
@@ -93,7 +93,7 @@ def test_of_a_failed_attempt_only_what_it_read_counts(drive: Drive) -> None:
     d = drive(NUMBER)
     _, (one,) = start(d, 1)
     kept = d.control(files.write, TWO, 3, 0o755, "kept")
-    failed = bad(one, files=[a_file(1, ONE)], deleted=[kept], used=[(TWO, 1.0, "x")])
+    failed = bad(one, files=[a_file(1, ONE)], deleted=[kept], used=[(TWO, 1.0, "x", 0)])
     assert d.hand_in(failed) == [Answer.ACCEPTED]
     assert rows.between(d.engine.db, one.run, one.run + 1) == []
     assert rows.used(d.engine.db, [one.run]) == [(one.run, 1, TWO, 1.0, "x")]

@@ -200,10 +200,10 @@ def test_reading_the_same_name_again_gives_another_place(engine: FakeEngine) -> 
 def test_every_read_is_told(engine: FakeEngine, tmp_path: Path) -> None:
     file = told(engine, "put", b"read me")
     outcome = call(engine, "get", file, False, True, str(tmp_path / "place"))
-    (digest_, when, path) = outcome.used[0]
-    assert (digest_, path) == (file.digest, str(tmp_path / "place"))
+    (digest_, when, path, source) = outcome.used[0]
+    assert (digest_, path, source) == (file.digest, str(tmp_path / "place"), file.origin.run)
     assert outcome.t0 <= when <= outcome.t1
-    assert [path for _, _, path in call(engine, "stream", file).used] == [""]
+    assert [path for _, _, path, _ in call(engine, "stream", file).used] == [""]
     assert call(engine, "forget_twice", file).used != []
 
 

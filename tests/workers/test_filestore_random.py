@@ -80,4 +80,4 @@ def test_random_operations_do_what_the_model_does(engine: FakeEngine, steps: lis
     assert outcome.deleted == []
     assert engine.objects.exists(left) == set(left)
     read = {digest(model.contents[number % len(model.contents)]) for number in range(9)} if model.contents else set()
-    assert {used for used, _, _ in outcome.used} <= read
+    assert {used for used, *_ in outcome.used} <= read

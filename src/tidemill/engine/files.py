@@ -38,9 +38,9 @@ def record(turn: Turn, taken: list[tuple[Outcome, Leased]]) -> None:
     written: list[FileRow] = []
     doomed: list[FileId] = []
     gone: list[bytes] = []
-    used: list[tuple[int, int, bytes, float, str]] = []
+    used: list[tuple[int, int, bytes, int, float, str]] = []
     for o, lease in taken:
-        used += [(o.run, o.fence, digest, t, text(place)) for digest, t, place in o.used]
+        used += [(o.run, o.fence, digest, source, t, text(place)) for digest, t, place, source in o.used]
         if o.state != AttemptState.COMPLETE:
             gone += [w.digest for w in o.files]
             continue

@@ -185,7 +185,8 @@ class Outcome(Struct):
         disk: peak bytes in its directories.
         files: what it wrote to the store beside its results.
         deleted: texts of the `FileId`s of files that shall be deleted, if it is accepted.
-        used: (digest, seconds since the epoch, path or "" where it was streamed) of what it read beside its inputs.
+        used: (digest, seconds since the epoch, path or "" where it was streamed, the run that wrote it or 0) of what it
+            read beside its inputs.
     """
 
     run: int
@@ -202,7 +203,7 @@ class Outcome(Struct):
     disk: int = 0
     files: list[Written] = []
     deleted: list[str] = []
-    used: list[tuple[bytes, float, str]] = []
+    used: list[tuple[bytes, float, str, int]] = []
 
 
 class Done(Struct, tag=12):

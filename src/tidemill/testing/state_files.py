@@ -70,7 +70,7 @@ class FilesSuite(StateSuite):
         assert files.live(db) == {THREE}
 
     def test_what_was_read_is_recorded_once_an_attempt(self, db: Database) -> None:
-        files.use(db, [3, 3, 2], [1, 1, 1], [ONE, ONE, TWO], [0.5, 0.75, 0.25], ["a", "b", ""])
+        files.use(db, [3, 3, 2], [1, 1, 1], [ONE, ONE, TWO], [7, 7, 0], [0.5, 0.75, 0.25], ["a", "b", ""])
         assert files.used(db, [2, 3, 4]) == [(2, 1, TWO, 0.25, ""), (3, 1, ONE, 0.5, "a")]
 
     def test_the_journal_keeps_when_it_was_told_last(self, db: Database) -> None:
@@ -123,8 +123,8 @@ class FilesSuite(StateSuite):
         add_runs(db, [a_run(n, state=3, attempt=1 + (n == 2)) for n in (1, 2, 3)])
         files.add(db, [a_file(1), a_file(1, 2), a_file(2, 1, TWO), a_file(0, digest=THREE)])
         assert lineage.uses(db, [1, 2, 3]) == []
-        files.use(db, [2, 2, 3, 2], [2, 2, 1, 1], [ONE, TWO, THREE, TWO], [0.0] * 4, [""] * 4)
-        files.use(db, [3], [1], [TWO], [0.0], [""])
+        files.use(db, [2, 2, 3, 2], [2, 2, 1, 1], [ONE, TWO, THREE, TWO], [1, 2, 0, 3], [0.0] * 4, [""] * 4)
+        files.use(db, [3], [1], [TWO], [2], [0.0], [""])
         edges.add(db, [3], [0], [1])
         shape = lineage.shape(db, [])
         assert shape.used

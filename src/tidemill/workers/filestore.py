@@ -38,7 +38,7 @@ class Ended(NamedTuple):
 
     files: list[Written]
     deleted: list[str]
-    used: list[tuple[bytes, float, str]]
+    used: list[tuple[bytes, float, str, int]]
     disk: int
 
 
@@ -69,7 +69,7 @@ class FileStore:
         self._lock = threading.RLock()
         self._written: dict[int, Written] = {}
         self._deleted: dict[FileId, bool] = {}
-        self._used: dict[tuple[bytes, str], float] = {}
+        self._used: dict[tuple[FileId, str], float] = {}
         self._copies: dict[str, FileId] = {}
         self._peak = 0
         self._over = False
@@ -119,7 +119,7 @@ class FileStore:
                 place = self._deliver_here(file, data, link=link and not mutable)
         with self._lock:
             self._copies[place] = file
-        self._note(file.digest, place)
+        self._note(file, place)
         return Path(place)
 
     def _deliver(self, file: FileId, data: bytes | None, place: str, *, link: bool) -> None:
@@ -149,7 +149,7 @@ class FileStore:
     def open(self, id: str, encoding: str | None, errors: str | None) -> IO[Any]:
         file = self._known(id)
         stream = source(self._content(file), encoding, errors)
-        self._note(file.digest, "")
+        self._note(file, "")
         return stream
 
     def _content(self, file: FileId) -> bytes | Iterator[bytes]:
@@ -203,9 +203,9 @@ class FileStore:
                     raise LostFile(file, self._objects().url) from error
             raise
 
-    def _note(self, digest: bytes, place: str) -> None:
+    def _note(self, file: FileId, place: str) -> None:
         with self._lock:
-            self._used.setdefault((digest, place), time.time())
+            self._used.setdefault((file, place), time.time())
 
     # -------------------------------------------------------------------------------------------------------- deleting
 
@@ -285,7 +285,7 @@ class FileStore:
             self._over = True
             files = list(self._written.values()) if accepted else []
             deleted = [str(file) for file, journal in self._deleted.items() if journal] if accepted else []
-            used = [(digest, when, place) for (digest, place), when in self._used.items()]
+            used = [(one.digest, when, place, one.origin.run) for (one, place), when in self._used.items()]
         staging.remove(self._temp)
         return Ended(files, deleted, used, self._peak)
 

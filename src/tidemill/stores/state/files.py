@@ -37,7 +37,7 @@ _DELETE_OF = Statement(
 )
 _TEMPORARY = Statement("select exists (select 1 from file where temporary = 1 and state = 2)")
 _LIVE = Statement("select distinct digest from file where state = 2")
-_USE = insert("used", "run:i fence:i digest:b t:r place:t", ignore=True)
+_USE = insert("used", "run:i fence:i digest:b source:i t:r place:t", ignore=True)
 _USED = Statement(
     "select u.run, u.fence, u.digest, u.t, u.place from {ids} {join} used u on u.run = j.value "
     "order by u.run, u.fence, u.t, u.digest"
@@ -140,7 +140,7 @@ def live(db: Database) -> set[bytes]:
 
 
 def use(db: Database, *columns: Column) -> None:
-    """Record what attempts read: run, fence, digest, time, path."""
+    """Record what attempts read: run, fence, digest, the run that wrote it (0 for none), time, path."""
     db.many(_USE, *columns)
 
 

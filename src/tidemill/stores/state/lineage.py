@@ -76,16 +76,10 @@ _DOWN_GROWN: Term = (
     "a.n > 0 and b.owner = a.n and g.id >= b.run_lo and g.id < b.run_lo + b.run_n",
 )
 
-_ITS_USES = "u.fence = (select r.attempt from run r where r.id = u.run) and f.run > 0 and f.run <> u.run"
+_ITS_USES = "u.fence = (select r.attempt from run r where r.id = u.run) and u.source > 0 and u.source <> u.run"
 """What the last attempt of a run read beside its inputs, and another run wrote."""
-_UP_USED: Term = (
-    "f.run",
-    "used u cross join file f",
-    f"a.n > 0 and u.run = a.n and f.digest = u.digest and {_ITS_USES}",
-)
-_DOWN_USED: Term = (
-    "u.run", "file f cross join used u", f"a.n > 0 and f.run = a.n and u.digest = f.digest and {_ITS_USES}"
-)  # fmt: skip
+_UP_USED: Term = ("u.source", "used u", f"a.n > 0 and u.run = a.n and {_ITS_USES}")
+_DOWN_USED: Term = ("u.run", "used u", f"a.n > 0 and u.source = a.n and {_ITS_USES}")
 
 _PARAMETERS = {
     True: "",
@@ -143,8 +137,8 @@ def _hop(up: bool, order: bool, grown: bool, used: bool) -> Statement:
 _GROWN = Statement("select 1 from block where owner is not null limit 1")
 _ANY_USED = Statement("select exists (select 1 from used)")
 _USES = Statement(
-    "select distinct u.run, f.run from {ids} {join} used u on u.run = j.value {join} file f on f.digest = u.digest "
-    f"where {_ITS_USES} order by u.run, f.run"
+    "select distinct u.run, u.source from {ids} {join} used u on u.run = j.value "
+    f"where {_ITS_USES} order by u.run, u.source"
 )
 _REUSED = Statement("select 1 from block where reused > 0 limit 1")
 _ALL_LEVELS = Statement("select distinct level from member")

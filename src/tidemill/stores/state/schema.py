@@ -173,9 +173,9 @@ create index datum_object on datum(digest)
 create table folder (digest {blob} primary key) {norowid};
 insert into folder select digest from content union select digest from literal;
 create table journal (digest {blob} primary key, t {real} not null) {norowid};
-create table used (run {int} not null, fence {int} not null, digest {blob} not null, t {real} not null,
-  place text not null, primary key (run, fence, digest)) {norowid};
-create index used_digest on used(digest);
+create table used (run {int} not null, fence {int} not null, digest {blob} not null, source {int} not null,
+  t {real} not null, place text not null, primary key (run, fence, digest, source)) {norowid};
+create index used_source on used(source) where source > 0;
 create table name (
   scope {int} not null, name text not null, version {int} not null, digest {blob}, size {int} not null,
   kind text not null, mode {int} not null, base text not null, run {int} not null, who text not null, t {real} not null,
