@@ -1,7 +1,7 @@
 """Where each property of Toil's own tests, and each capability that its users have, is tested here.
 
 `PROPERTIES` has a row for each of Toil's tests whose property is one of ours too; `CAPABILITIES` one for each thing
-that a program written for Toil finds again. Services stand in both under their own tests, in modules named for them.
+that a program written for Toil finds again.
 """
 
 import importlib
@@ -157,6 +157,13 @@ PROPERTIES: dict[str, tuple[str, ...]] = {
         "tests/cli/test_operating.py::test_statistics_by_task",
         "tests/server/test_halting.py::test_kill_now_stops_the_engine_and_its_workers_and_nothing_is_marked",
     ),
+    "services: trees, messages, random kills, deadlock": (
+        "tests/server/test_services.py::test_a_tree_of_them_is_up_before_its_users_and_down_after_them",
+        "tests/server/test_services.py::test_messages_are_exchanged",
+        "tests/server/test_services.py::test_killed_at_random_the_right_result_comes",
+        "tests/server/test_services.py::test_more_services_than_fit_are_an_error_at_once",
+        "tests/server/test_services.py::test_a_check_that_raises_is_a_failed_attempt",
+    ),
     "an engine that is paused and resumed late": (
         "tests/server/test_paused.py::test_commits_of_one_that_was_taken_for_dead_are_refused",
         "tests/server/test_paused.py::test_one_that_holds_the_lock_of_its_store_is_waited_for",
@@ -267,6 +274,13 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
         "tests/client/test_debugging.py::test_files_and_large_values_are_fetched",
         "tests/cli/test_laying.py::test_a_shell_is_opened_where_the_inputs_are",
     ),
+    "23 services": (
+        "tests/graph/test_service.py::test_classes",
+        "tests/server/test_services.py::test_a_tree_of_them_is_up_before_its_users_and_down_after_them",
+        "tests/server/test_services.py::test_its_start_fails_for_good",
+        "tests/engine/test_services.py::test_users_wait_until_it_is_up_and_it_ends_after_them",
+        "tests/engine/test_services.py::test_failing_for_good_it_is_the_root_cause_of_its_users",
+    ),
     "24 code is found again, in the version that was submitted": (
         "tests/workers/test_loader.py::test_other_code_than_was_submitted_is_not_run",
         "tests/workers/test_loader.py::test_modules_beside_a_script_are_found",
@@ -336,6 +350,5 @@ def test_it_is_tested(node: str) -> None:
 
 
 def test_no_capability_is_left_out() -> None:
-    """Number 23 is services, which have tests of their own."""
-    assert [int(row.split()[0]) for row in CAPABILITIES] == [n for n in range(1, 35) if n != 23]
+    assert [int(row.split()[0]) for row in CAPABILITIES] == list(range(1, 35))
     assert all(PROPERTIES.values()) and all(CAPABILITIES.values())
