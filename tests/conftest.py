@@ -1,12 +1,23 @@
 """Fixtures every room may use."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tidemill.testing.postgres import PrivatePostgres, drop_database, fresh_database
+import tidemill.testing
+
+# Failed assertions of the conformance suites show their values. That must be said before any test imports one.
+FOLDER = Path(tidemill.testing.__file__).parent
+pytest.register_assert_rewrite(*[f"tidemill.testing.{path.stem}" for path in FOLDER.glob("state*.py")])
+
+from tidemill.testing.postgres import PrivatePostgres, drop_database, fresh_database  # noqa: E402
+
+# Who starts the tests in the background may have them ignore Ctrl-C, and all that they start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How fast this machine is, is no property of the code.
 settings.register_profile("tidemill", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -32,8 +32,8 @@ def one(**options: Any) -> Any:
 
 def test_a_small_local_step_waits_for_the_value() -> None:
     found = specs(one(memory=100))
-    assert list(found) == ["wanted", "resources of work"]
-    step = found["resources of work"]
+    assert list(found) == ["wanted", "work.resources"]
+    step = found["work.resources"]
     assert step.resources == Resources(local=True)
     assert (step.retries, step.timeout) == (0, 0.0)
     assert [p.name for p in step.inputs] == ["x", "more", "cpus", "rest", "option cpus"]
@@ -42,16 +42,22 @@ def test_a_small_local_step_waits_for_the_value() -> None:
     assert [c.resources.local for c in plan.header.classes] == [False, True]
 
 
-def test_its_meaning_is_that_of_the_task_and_the_names_of_the_options() -> None:
+def test_its_meaning_is_that_of_the_task_and_its_options() -> None:
     @tm.workflow
     def other() -> Any:
         n = wanted(3)
         return work.options(memory=n)(1.0)
 
-    first, second = specs(one(memory=100))["resources of work"], specs(other())["resources of work"]
-    assert first.parts["task"] == second.parts["task"] == work.spec.digest
+    first, second = specs(one(memory=100))["work.resources"], specs(other())["work.resources"]
+    assert first.parts["code"] == work.spec.parts["code"]
     assert first.digest != second.digest
-    assert specs(one(retries=1))["resources of work"].digest == first.digest
+    assert specs(one(memory=100))["work.resources"].digest == first.digest
+
+
+def test_calls_with_other_options_are_other_steps() -> None:
+    """A store keeps one specification for each digest: with a common one, the last call would speak for all."""
+    found = {specs(one(**options))["work.resources"].digest for options in ({}, {"memory": 100}, {"memory": 200})}
+    assert len(found) == 3
 
 
 def test_equal_calls_share_one_definition() -> None:
@@ -62,7 +68,7 @@ def test_equal_calls_share_one_definition() -> None:
         return [work.options(cpus=n)(1.0), work.options(cpus=wanted(4))(2.0), asking.options(cpus=2)(3.0)]
 
     found = specs(many())
-    assert sorted(found) == ["resources of work", "wanted", "work"]
+    assert sorted(found) == ["wanted", "work", "work.resources"]
 
 
 def test_what_cannot_come_later_is_refused() -> None:

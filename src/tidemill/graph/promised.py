@@ -106,7 +106,7 @@ class Step:
     def __init__(self, task: "Task[..., Any]", names: tuple[str, ...]) -> None:
         self.task = task
         self.names = names
-        self.name = f"resources of {task.name}"
+        self.name = f"{task.name}.resources"
         self.axis: Axis | None = task.axis
         self.output_types: Sequence[object] = task.output_types
         self.output_names = task.output_names

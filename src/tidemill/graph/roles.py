@@ -36,7 +36,8 @@ def as_role(spec: TaskSpec, role: str, details: "Details", pickled: bytes = b"")
         spread=False,
         pickled=pickled or python.pickled,
     )
-    parts = spec.parts | {"role": digest(f"tidemill:{role}:{details.policies.retries}".encode())}
+    # A store keeps one specification of each digest, and this one carries the options of its call.
+    parts = spec.parts | {"role": digest(f"tidemill:{role}:{details.policies}".encode())}
     return structs.replace(
         spec,
         name=f"{spec.name}.{role.partition(':')[0]}",

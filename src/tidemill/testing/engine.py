@@ -19,6 +19,7 @@ from tidemill.model.digest import digest
 from tidemill.model.errors import NotFoundError
 from tidemill.model.protocol import Claimed, Failure, Out, Outcome, Started
 from tidemill.model.states import AttemptState, BlockState, Reason
+from tidemill.stores.state import serves
 from tidemill.stores.state.open import open_database
 from tidemill.stores.state.workers import Worker
 from tidemill.testing.engine_rows import EngineRows
@@ -154,6 +155,7 @@ class EngineDriver(EngineRows):
         if not engine.alone:
             with engine.db.transaction(write=False):
                 engine.refresh_ready()
+            self._look_around()
         inbox = self.inbox
 
         def work(turn: Turn) -> tuple[Turn, list[Claimed], bool]:
@@ -174,6 +176,11 @@ class EngineDriver(EngineRows):
             if c.run not in dropped and (o := self.execute(c)) is not None:
                 self.inbox.append(o)
         return bool(inbox or claimed or busy or engine.busy or self.inbox)
+
+    def _look_around(self) -> None:
+        """Several engines: another one may have closed the block of a service's users."""
+        needed = serves.still_needed(self.engine.db, list(self.up)) if self.up else set()
+        self.inbox += [self.up.pop(run) for run in list(self.up) if run not in needed]
 
     def _saw(self, turn: Turn) -> None:
         self.closed.update((c.block, c.state) for c in turn.closed)
