@@ -90,11 +90,12 @@ def release(turn: Turn, ids: list[int]) -> None:
     needed = serves.still_needed(turn.db, ids)
     rows = runs.get(turn.db, [i for i in ids if i not in needed])
     live = [r for r in rows.values() if r.state in (runs.LIVE, runs.HELD)]
+    # First off the list of what is ready: no other engine can lease them after that, and what it has leased is seen.
+    stand.drop(turn, [r for r in live if r.pending <= 0])
     held = leases.current(turn.db, [r.id for r in live])
     turn.over += [(run, fence, worker) for run, (fence, worker) in held.items()]
     idle = [r for r in live if r.id not in held]
     if idle:
-        stand.drop(turn, [r for r in idle if r.pending <= 0])
         gone = {r.id for r in idle}
         turn.fresh = [r for r in turn.fresh if r.id not in gone]
         unpublish(turn, idle)
