@@ -21,13 +21,10 @@ def step(i: int) -> int:
         {end}
     return i
 
-@tm.task
-def count(xs: list[int]) -> int:
-    return len(xs)
-
 @tm.workflow
 def steps():
-    return count(step(tm.sweep(range({n}))))
+    step(tm.sweep(range({n} - 1)))
+    return step({n} - 1)
 
 if __name__ == "__main__":
     steps().run(store=sys.argv[1], workers=2, progress=False)
@@ -57,7 +54,7 @@ def _restart(name: str, place: Path, end: str, command: str) -> Row:
     with Watch() as watch:
         words = [sys.executable, "-m", "tidemill", command, "1", "-q", "--store", str(store)]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(N), done.stdout
+    assert done.stdout.strip() == str(N - 1), done.stdout
     return Row(name, watch.seconds, bare, "s bare sqlite3", watch.others, flush_ms(place))
 
 
