@@ -37,18 +37,20 @@ def first_time(name: str) -> bool:
 
 @tm.task(memory="250 MiB", disk="30 MiB", timeout=30, retries=1, backoff=0)
 def hungry(name: str) -> int:
+    first = first_time(name)
     block = b"x" * (300 * MIB)
-    if first_time(name):
+    if first:
         signal.pause()
     return len(block)
 
 
 @tm.task(disk="20 MiB", memory="1 GiB", timeout=30, retries=1, backoff=0)
 def wide(name: str) -> int:
+    first = first_time(name)
     Path("deep/er").mkdir(parents=True)
     for i in range(30):
         Path(f"deep/er/{i}").write_bytes(bytes(MIB))
-    if first_time(name):
+    if first:
         signal.pause()
     return 30
 

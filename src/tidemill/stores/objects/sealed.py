@@ -188,15 +188,18 @@ class _Reader(StoreBase):
     def _check(self, *, write: bool) -> None:
         place = shown(self._inner.url)
         said = self._inner.users().get(MEMBER)
-        if said is None:
-            if write:
-                if next(self._inner.list(), None) is not None:
-                    raise ConfigError(
-                        f"{place} holds objects that are not sealed", hint="Use a place of its own for sealed objects."
-                    )
-                self._inner.add_user(MEMBER, f"{self._cipher.check} key {self._key_name}")
-                self._checked = True
+        if said is None and not write:
             return
+        if said is None and next(self._inner.list(), None) is not None:
+            # Another first writer says so before it puts anything: what it put is no object without a word of it.
+            said = self._inner.users().get(MEMBER)
+            if said is None:
+                raise ConfigError(
+                    f"{place} holds objects that are not sealed", hint="Use a place of its own for sealed objects."
+                )
+        if said is None:
+            said = f"{self._cipher.check} key {self._key_name}"
+            self._inner.add_user(MEMBER, said)
         if said.split(" ")[0] != self._cipher.check:
             raise ConfigError(
                 f"the objects in {place} were sealed by another key than {self._key_name!r} has here",
