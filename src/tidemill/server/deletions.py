@@ -108,12 +108,16 @@ class Deletions:
         self._engine.transact(lambda turn: engine_files.gone(turn, found))
 
     def last(self, patience: float) -> None:
-        """Before the end: a slice, if it takes no longer than `patience` seconds."""
-        self.finish()
+        """Before the end: what is under way and one slice more, if they take no longer than `patience` seconds."""
+        deadline = time.monotonic() + patience
+        self._settle(deadline)
         self._next = 0.0
         self.look(time.time())
+        self._settle(deadline)
+
+    def _settle(self, deadline: float) -> None:
         if self._thread is not None:
-            self._thread.join(patience)
+            self._thread.join(max(0.0, deadline - time.monotonic()))
             if not self._thread.is_alive():
                 self.finish()
 
