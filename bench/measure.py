@@ -219,11 +219,8 @@ def _peak(pid: int) -> int:
 
 
 def _role(pid: int) -> str:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-        command = file.read()
-        for role, module in (("engine", b"tidemill.server.main"), ("worker", b"tidemill.workers.executor")):
-            if module in command:
-                return role
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as file:
+        return {"tidemill-engine": "engine", "tidemill-worker": "worker"}.get(file.read().strip(), "")
     return ""
 
 

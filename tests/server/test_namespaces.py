@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import closing
 
 from tests.server.support import Bench
@@ -28,7 +27,7 @@ def second_engine(bench: Bench) -> session.ToClient:
     place = place_of(bench.url)
     ours, theirs = socket.socketpair()
     argv = ["tidemill", "a store", place.objects, str(theirs.fileno())]
-    command = [sys.executable, "-P", "-c", connection._BOOT.format(connection._ROOT, argv)]
+    command = connection.server_command(2, argv)
     subprocess.run(command, pass_fds=[theirs.fileno()], input=os.fsencode(place.state), timeout=60, check=True)
     theirs.close()
     with ours:

@@ -24,7 +24,10 @@ _PATIENCE = 30.0
 _AGAIN = 0.02
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_BOOT = "import sys; sys.path.insert(0, {!r}); from tidemill.server.main import main; sys.exit(main({!r}))"
+_BOOT = (
+    "import sys; sys.path.insert(0, {!r}); from tidemill.launchers.nursery import fork_executors; fork_executors({}); "
+    "from tidemill.server.main import main; sys.exit(main({!r}))"
+)
 
 _started: list[subprocess.Popen[bytes]] = []
 """Servers started here, until they have ended and are collected."""
@@ -88,7 +91,7 @@ class Connection:
         argv = ["tidemill", shown(self._place.state), self._place.objects, str(theirs.fileno())]
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT.format(_ROOT, argv)],
+                server_command(self._attach.workers, argv),
                 stdin=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -237,6 +240,16 @@ class Connection:
         self._channel.close()
         self._woken.close()
         self._waker.close()
+
+
+def server_command(workers: int, argv: list[str]) -> list[str]:
+    """What starts a process that serves a store, see `server.main`.
+
+    Args:
+        workers: how many it will need at once.
+        argv: its arguments.
+    """
+    return [sys.executable, "-P", "-c", _BOOT.format(_ROOT, workers, argv)]
 
 
 def error_of(reply: session.Reply) -> TidemillError:

@@ -6,7 +6,6 @@ Names of slots end in an underscore, so that `future.name` can select an attribu
 from __future__ import annotations
 
 import operator
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -169,6 +168,8 @@ class Pending:
         return self
 
     def __reduce_ex__(self, protocol: object) -> Any:
+        import pickle
+
         raise pickle.PicklingError(
             f"{self.what_()} is not known yet; pass it as an argument of its own, or in a list, tuple, dict, dataclass"
         )

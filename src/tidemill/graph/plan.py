@@ -1,6 +1,5 @@
 """The compiled workflow: a header, and chunks that are generated while somebody takes them."""
 
-import html
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +63,8 @@ class Plan:
         )
 
     def _repr_html_(self) -> str:
+        import html
+
         rows = "".join(
             f"<tr><td>{html.escape(name)}</td><td style='text-align:right'>{n:,}</td></tr>"
             for name, n in self.counts.items()

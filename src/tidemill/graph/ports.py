@@ -1,6 +1,5 @@
 """From a function's parameters to ports, and from the arguments of a call to values in port order."""
 
-import difflib
 import functools
 import inspect
 import re
@@ -108,6 +107,8 @@ class Signature:
         elif i is not None:
             texts.append(f"{self.name}() takes {name!r} by position only")
         else:
+            import difflib
+
             near = difflib.get_close_matches(name, self._number, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; it has {_quoted(self._number) or 'none'}"
             texts.append(f"{self.name}() has no parameter {name!r}{hint}")

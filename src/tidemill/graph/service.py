@@ -1,7 +1,6 @@
 """Services: steps that go on while others use them, such as a database for the analyses that read it."""
 
 import inspect
-import pickle
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -102,6 +101,8 @@ class Serving(Generic[A]):
         self._graph: Any = None
 
     def __reduce_ex__(self, protocol: object) -> Any:
+        import pickle
+
         name = self._service.name
         raise pickle.PicklingError(f"{name}() is no value: it is up in `with {name}(…) as address:`")
 

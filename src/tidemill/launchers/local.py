@@ -13,13 +13,13 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tidemill.launchers import leftovers, processes
+from tidemill.launchers import leftovers, nursery, processes
+from tidemill.launchers.nursery import Forked
 from tidemill.model import protocol
 from tidemill.model.protocol import Started
 from tidemill.model.states import Reason
@@ -44,6 +44,8 @@ _PATIENCE = 1.0
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _BOOT = "import sys; sys.path.insert(0, {!r}); from tidemill.workers.executor import main; del sys.path[0]; main({!r})"
 
+Process = subprocess.Popen[bytes] | Forked
+
 
 class LocalWorker:
     """One executor process.
@@ -59,7 +61,13 @@ class LocalWorker:
     """
 
     def __init__(
-        self, number: int, process: subprocess.Popen[bytes], channel: Channel, shared: int, lifeline: int, startup: Path
+        self,
+        number: int,
+        process: subprocess.Popen[bytes] | Forked,
+        channel: Channel,
+        shared: int,
+        lifeline: int,
+        startup: Path,
     ) -> None:
         self.number = number
         self.pid = process.pid
@@ -185,8 +193,7 @@ class LocalPool:
         self._count = count
         self._setup_for = setup_for
         self._python = python
-        self._environment = {**os.environ, **(environment or {})}
-        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process compiles all that it imports
+        self._environment = nursery.environment_of({**os.environ, **(environment or {})})
         self._alive = -1
         self._leftovers: list[subprocess.Popen[bytes]] = []
 
@@ -201,6 +208,7 @@ class LocalPool:
         fcntl.flock(self._alive, fcntl.LOCK_SH)
         for number in range(self._count):
             self.workers.append(self._spawn(number))
+        nursery.dismiss()
 
     def respawn(self, worker: LocalWorker) -> LocalWorker:
         """Start the process that takes the place of a dead worker, and put it in `workers`."""
@@ -271,16 +279,7 @@ class LocalPool:
         start = self.run_dir / f"w{number}.start"
         passed = [theirs.fileno(), far, self._alive, shared]
         try:
-            with open(start, "wb") as startup:
-                process = subprocess.Popen(
-                    [self._python, "-P", "-c", _BOOT.format(_ROOT, passed[:3])],
-                    stdin=subprocess.DEVNULL,
-                    stdout=startup,
-                    stderr=startup,
-                    pass_fds=passed,
-                    env=self._environment,
-                    start_new_session=True,
-                )
+            process = self._process(passed, start)
             worker = LocalWorker(number, process, Channel(ours), shared, near, start)
         except OSError:
             ours.close()
@@ -294,12 +293,30 @@ class LocalPool:
         worker.channel.send(protocol.encode(worker.setup))
         return worker
 
+    def _process(self, passed: list[int], start: Path) -> Process:
+        with open(start, "wb") as startup:
+            if self._python == sys.executable:
+                forked = nursery.take(self._environment, passed, startup.fileno())
+                if forked is not None:
+                    return forked
+            return subprocess.Popen(
+                [self._python, "-P", "-c", _BOOT.format(_ROOT, passed[:3])],
+                stdin=subprocess.DEVNULL,
+                stdout=startup,
+                stderr=startup,
+                pass_fds=passed,
+                env=self._environment,
+                start_new_session=True,
+            )
+
 
 def _shared_memory(directory: Path) -> int:
     """A descriptor of a nameless file for the index, in memory where the system can do that."""
     if sys.platform == "linux":
         shared = os.memfd_create("tidemill-index")
     else:
+        import tempfile
+
         shared, name = tempfile.mkstemp(dir=directory)
         os.unlink(name)
     os.ftruncate(shared, _INDEX.size)

@@ -1,6 +1,5 @@
 """Lineage as records, and as text: a tree in which runs of the same task that play the same part are one line."""
 
-import html
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -94,6 +93,8 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
         return self.text()
 
     def _repr_html_(self) -> str:
+        import html
+
         return f"<pre>{html.escape(self.text())}</pre>"
 
 

@@ -1,6 +1,5 @@
 """Why a run executed, did not execute, waits, or ended as it did."""
 
-import html
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -88,6 +87,8 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
         return str(self)
 
     def _repr_html_(self) -> str:
+        import html
+
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def _lines(self) -> Iterator[str]:

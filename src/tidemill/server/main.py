@@ -10,6 +10,7 @@ from pathlib import Path
 from tidemill.engine import hubs, reclaim
 from tidemill.engine.engine import Engine
 from tidemill.engine.turn import Turn
+from tidemill.launchers import nursery
 from tidemill.model import session
 from tidemill.model.errors import ConfigError, TidemillError
 from tidemill.server import devices, settling, takeover, trace
@@ -20,6 +21,7 @@ from tidemill.server.slots import Slots, free_disk, machine_cpus, machine_memory
 from tidemill.stores.state import workers
 from tidemill.stores.state.open import open_database, shown
 from tidemill.stores.state.workers import Worker
+from tidemill.workers import lifeline
 from tidemill.workers.identity import identity
 from tidemill.workers.wire import Channel
 
@@ -33,7 +35,14 @@ def main(argv: list[str]) -> int:
     """Arguments: the store's address as it may be shown, that of its objects if one was asked for, and the descriptor
     of the first client's socket. The store's whole address comes through standard input: anybody can read arguments.
     """
-    objects, descriptor = argv[2:4]
+    try:
+        return _serve(*argv[2:4])
+    finally:
+        nursery.dismiss()
+
+
+def _serve(objects: str, descriptor: str) -> int:
+    lifeline.call_it("tidemill-engine")
     first = socket.socket(fileno=int(descriptor))
     first.set_inheritable(False)
     try:

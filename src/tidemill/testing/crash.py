@@ -370,13 +370,14 @@ def marked(mark: str) -> Iterator[tuple[int, Role]]:
         with suppress(OSError):
             if mark.encode() not in Path("/proc", name, "environ").read_bytes().split(b"\0"):
                 continue
-            line = Path("/proc", name, "cmdline").read_bytes()
-            yield int(name), _role(line)
+            yield int(name), _role(Path("/proc", name))
 
 
-def _role(line: bytes) -> Role:
-    if b"tidemill.server.main" in line:
+def _role(process: Path) -> Role:
+    """By the name that it gave itself; by its command where it has not done so yet."""
+    line = (process / "cmdline").read_bytes()
+    named: dict[str, Role] = {"tidemill-engine": "host", "tidemill-worker": "worker"}
+    found = named.get((process / "comm").read_text().strip())
+    if found is None and b"tidemill.server.main" in line:
         return "host"
-    if b"tidemill.workers.executor" in line:
-        return "worker"
-    return "client" if b"flows.py" in line else "other"
+    return found or ("client" if b"flows.py" in line else "other")
