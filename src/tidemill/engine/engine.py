@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TypeVar
 
 from tidemill.engine import activate, claim, control, keyindex, reclaim, stand
@@ -27,6 +28,8 @@ from tidemill.stores.state.database import ContentionError, Database
 T = TypeVar("T")
 MANY = 1 << 40
 """Stands for a number of rows that others change too."""
+FACTS = 200_000
+"""Blocks whose facts are kept in memory; the older half of them is forgotten then. A recursion has many open at once."""
 ATTEMPTS = 8
 """How often a transaction is tried that meets another engine's."""
 
@@ -315,6 +318,7 @@ class Engine:
         return found
 
     def remember_facts(self, block: int, facts: Facts) -> None:
-        if len(self._facts) > 50_000:
-            self._facts.clear()
+        if len(self._facts) >= FACTS:
+            for old in list(islice(self._facts, FACTS // 2)):
+                del self._facts[old]
         self._facts[block] = facts

@@ -242,7 +242,7 @@ class Host:
                 if i and count > SUBMITTING_DONE:
                     taken, self._inbox = taken[:i], taken[i:]
                     break
-        return taken
+        return _by_worker(taken)
 
     def _decide(self, turn: Turn, found: Round) -> Turn:
         found.begin()
@@ -427,6 +427,14 @@ class Host:
 def _stands(turn: Turn, cls: int) -> bool:
     """Whether runs of a class stand ready."""
     return turn.engine.ready.get(cls, 0) > 0 or bool(turn.hot.get(cls))
+
+
+def _by_worker(taken: list[tuple[Slot, list[Outcome]]]) -> list[tuple[Slot, list[Outcome]]]:
+    """All that each worker finished as one message: what is taken in together costs a statement each only once."""
+    found: dict[Slot, list[Outcome]] = {}
+    for slot, outcomes in taken:
+        found.setdefault(slot, []).extend(outcomes)
+    return list(found.items())
 
 
 def _answer(turn: Turn, read: Read) -> Answer:
