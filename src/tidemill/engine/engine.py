@@ -29,7 +29,7 @@ T = TypeVar("T")
 MANY = 1 << 40
 """Stands for a number of rows that others change too."""
 FACTS = 200_000
-"""Blocks whose facts are kept in memory; the older half of them is forgotten then. A recursion has many open at once."""
+"""Blocks whose facts are kept in memory, before the older half is forgotten. A recursion has many open at once."""
 ATTEMPTS = 8
 """How often a transaction is tried that meets another engine's."""
 
