@@ -16,10 +16,13 @@ DEPTH = 16
 
 def rows(directory: Path) -> Iterator[Row]:
     with Watch() as busy:
-        toil = toil_peer.children_per_second(directory)
+        toil = CHILDREN / toil_peer.children_seconds(directory, CHILDREN)
     with fresh(directory) as place:
         watch = execute(place, fan(CHILDREN))
-    more = {"toil_per_s": toil, "seconds": watch.seconds}
+    more = {"seconds": watch.seconds}
+    with fresh(directory) as place, engine(place) as store, Watch() as served:
+        store.run(fan(CHILDREN), workers=2, progress=False)
+    more["served_per_s"] = CHILDREN / served.seconds
     yield Row("children", CHILDREN / watch.seconds, toil, "/s Toil", max(watch.others, busy.others), 0.0, more)
     bare = limits.independent(directory, 100_000).rate
     runs = 2 ** (DEPTH + 1) - 1

@@ -11,9 +11,10 @@ from peers import environment
 SCRIPT = Path(__file__).with_name("toil_jobs.py")
 
 
-def children_per_second(directory: Path, few: int = 10, many: int = 50) -> float:
-    """No-op children of one root, what starting and ending the program takes left out."""
-    return (many - few) / (_run(directory, "fan", many)[1] - _run(directory, "fan", few)[1])
+def children_seconds(directory: Path, n: int, few: int = 10, many: int = 50) -> float:
+    """Seconds for a program with `n` no-op children of one root, from one with `few` and one with `many`."""
+    long = _run(directory, "fan", many)[1]
+    return long + (n - many) * (long - _run(directory, "fan", few)[1]) / (many - few)
 
 
 def small_files(directory: Path, n: int) -> float:

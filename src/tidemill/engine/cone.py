@@ -1,6 +1,6 @@
 """Cones: what follows from runs and data, and therefore needs a new generation when they get one."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 from tidemill.engine import flags, gathers, reopen
 from tidemill.engine.turn import Turn
@@ -13,8 +13,7 @@ from tidemill.stores.state.runs import Run
 _LEFT_ALONE = (RunState.DELETED,)
 
 
-@dataclass
-class Cone:
+class Cone(msgspec.Struct, eq=False):
     """What is to be superseded.
 
     Attributes:
@@ -27,13 +26,13 @@ class Cone:
         stale: data without a value that runs of the cone name, with their newest generation.
     """
 
-    runs: dict[int, Run] = field(default_factory=dict)
-    forced: set[int] = field(default_factory=set)
-    grown: dict[int, Run] = field(default_factory=dict)
-    gathers: dict[int, tuple[Gather, int]] = field(default_factory=dict)
-    promised: dict[int, int] = field(default_factory=dict)
-    outs: dict[int, int] = field(default_factory=dict)
-    stale: dict[int, int] = field(default_factory=dict)
+    runs: dict[int, Run] = {}
+    forced: set[int] = msgspec.field(default_factory=set)
+    grown: dict[int, Run] = {}
+    gathers: dict[int, tuple[Gather, int]] = {}
+    promised: dict[int, int] = {}
+    outs: dict[int, int] = {}
+    stale: dict[int, int] = {}
 
     def data(self, turn: Turn) -> set[int]:
         """All data of the cone that get successors."""
@@ -196,8 +195,7 @@ def inside(turn: Turn, block: int) -> list[Run]:
     return [rows[i] for i in found if not rows[i].flags & flags.SUPERSEDED]
 
 
-@dataclass
-class Makers:
+class Makers(msgspec.Struct, eq=False):
     """What has to be made again so that inputs have values.
 
     Attributes:
@@ -207,9 +205,9 @@ class Makers:
         nobody: whether some of it nobody can make: its run was deleted, or superseded with the run that grew it.
     """
 
-    runs: list[Run] = field(default_factory=list)
-    gathers: list[int] = field(default_factory=list)
-    stale: dict[int, int] = field(default_factory=dict)
+    runs: list[Run] = []
+    gathers: list[int] = []
+    stale: dict[int, int] = {}
     nobody: bool = False
 
 

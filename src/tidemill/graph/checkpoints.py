@@ -6,10 +6,9 @@ failed generation is reused. The last try stands in no such block, and so fails 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from tidemill.graph import context
 from tidemill.graph.check import UNKNOWN
@@ -51,7 +50,7 @@ class _Judge(Task[..., Any]):
     def _specify(self) -> TaskSpec:
         step, policies = self.step, self.details.policies
         alone = step.spec.python is not None and step.spec.python.pickled
-        found = structs.replace(
+        found = replace(
             step.spec,
             inputs=self.signature.ports,
             on_error=policies.on_error,

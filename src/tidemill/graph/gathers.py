@@ -1,7 +1,8 @@
 """Gathered lists: which slots make up each, and when they are known well enough to be handed on."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from tidemill.graph.blocks import END
 from tidemill.graph.future import Elements
@@ -21,8 +22,7 @@ def reference(slot: int, outputs: int, ends: int) -> int:
     return local(outputs + slot - GATHER if slot < END else ends + slot - END)
 
 
-@dataclass(frozen=True)
-class Lists:
+class Lists(msgspec.Struct, frozen=True):
     """Equally built lists, one for each combination of the axes that stay.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from typing import Any
+
+import msgspec
 
 from tidemill.model import accelerators, amounts
 from tidemill.model.errors import UsageError
@@ -14,8 +15,7 @@ Escalation = tuple[tuple[str, Raise], ...]
 """By dimension; hashable."""
 
 
-@dataclass(frozen=True)
-class Policies:
+class Policies(msgspec.Struct, frozen=True):
     """See `tidemill.model.spec.TaskSpec` for the meaning of each."""
 
     retries: int = 0
@@ -46,7 +46,7 @@ class Policies:
             raise UsageError(
                 f"unknown option {', '.join(map(repr, unknown))}", hint=f"The options are {', '.join(_NAMES)}."
             )
-        return replace(self, **{name: _checked(name, value) for name, value in options.items()})
+        return msgspec.structs.replace(self, **{name: _checked(name, value) for name, value in options.items()})
 
     @property
     def resources(self) -> Resources:
@@ -65,7 +65,7 @@ _MEANING = {
     "retries": "an integer, 0 or more",
 }
 _MOST = {"priority": 1e9, "cpus": 1e9}
-_NAMES = tuple(f.name for f in fields(Policies))
+_NAMES = Policies.__struct_fields__
 
 
 _SWITCHES = frozenset({"cache", "checkpoint", "local", "preemptible"})

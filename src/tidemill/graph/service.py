@@ -3,7 +3,6 @@
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -166,7 +165,9 @@ def service(fn: Any = None, /, *, name: str | None = None, interval: float = 1.0
         _check(fn)
         code = getattr(inspect.unwrap(fn), "__code__", None)
         at = where if code is None else f"{code.co_filename}:{code.co_firstlineno}"
-        found = Details(name or fn.__qualname__.rpartition(".")[2], replace(policies, cache=False), "", (), at)
+        found = Details(
+            name or fn.__qualname__.rpartition(".")[2], msgspec.structs.replace(policies, cache=False), "", (), at
+        )
         return Service(fn, found, float(interval))
 
     return decorate if fn is None else decorate(fn)

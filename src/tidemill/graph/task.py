@@ -6,11 +6,11 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
+from msgspec.structs import replace
 
 from tidemill.graph import check, context, promised
 from tidemill.graph.call import Call
@@ -31,8 +31,7 @@ R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Details:
+class Details(msgspec.Struct, frozen=True):
     """What of a task is not in its function."""
 
     name: str

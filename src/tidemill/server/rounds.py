@@ -1,6 +1,6 @@
 """One round of the host: what one transaction is about, and what is to be told once it is durable."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 from tidemill.model import session
 from tidemill.model.protocol import Answer, Claimed, Outcome, Read, Told
@@ -10,8 +10,7 @@ from tidemill.server.sessions import Followed, Session
 from tidemill.server.slots import Slot
 
 
-@dataclass
-class Round:
+class Round(msgspec.Struct, eq=False):
     """Messages that have come in, and what comes of them.
 
     Attributes:
@@ -32,18 +31,18 @@ class Round:
     deaths: list[Death]
     reads: list[tuple[Slot, Read]]
     requests: list[tuple[Session, session.ToServer]]
-    inquiries: Inquiries = field(default_factory=Inquiries)
-    grants: list[tuple[Slot, list[Claimed]]] = field(default_factory=list)
-    answers: list[tuple[Slot, Answer | Told]] = field(default_factory=list)
-    said: list[session.Said] = field(default_factory=list)
-    after: list[tuple[Session, session.ToClient]] = field(default_factory=list)
-    begun: list[int] = field(default_factory=list)
-    joined: list[int] = field(default_factory=list)
-    paths: list[list[str]] = field(default_factory=list)
-    leaving: list[tuple[Session, bool]] = field(default_factory=list)
-    halting: list[tuple[Session, session.Halt]] = field(default_factory=list)
-    followers: list[tuple[Session, int, Followed, bool]] = field(default_factory=list)
-    refused: list[tuple[Session, session.ToClient]] = field(default_factory=list)
+    inquiries: Inquiries = msgspec.field(default_factory=Inquiries)
+    grants: list[tuple[Slot, list[Claimed]]] = []
+    answers: list[tuple[Slot, Answer | Told]] = []
+    said: list[session.Said] = []
+    after: list[tuple[Session, session.ToClient]] = []
+    begun: list[int] = []
+    joined: list[int] = []
+    paths: list[list[str]] = []
+    leaving: list[tuple[Session, bool]] = []
+    halting: list[tuple[Session, session.Halt]] = []
+    followers: list[tuple[Session, int, Followed, bool]] = []
+    refused: list[tuple[Session, session.ToClient]] = []
 
     def begin(self) -> None:
         """Start over: an earlier try did not become durable."""

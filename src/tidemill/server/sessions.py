@@ -1,14 +1,14 @@
 """Clients: a user's program or a command, attached over a socket."""
 
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from tidemill.model import session
 from tidemill.workers.wire import Channel
 
 
-@dataclass
-class Followed:
+class Followed(msgspec.Struct):
     """A root block that a client follows: its hub, and how many chunks of its delta are stored."""
 
     hub: int

@@ -1,8 +1,9 @@
 """What can be done at an address, whatever its kind."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
+
+import msgspec
 
 
 class Found(NamedTuple):
@@ -33,8 +34,7 @@ class Member(NamedTuple):
     size: int | None
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A file elsewhere, opened for reading.
 
     Attributes:
