@@ -16,14 +16,16 @@ DEPTH = 16
 
 def rows(directory: Path) -> Iterator[Row]:
     with Watch() as busy:
-        toil = CHILDREN / toil_peer.children_seconds(directory, CHILDREN)
+        start, each = toil_peer.children(directory)
     with fresh(directory) as place:
         watch = execute(place, fan(CHILDREN))
-    more = {"seconds": watch.seconds}
-    with fresh(directory) as place, engine(place) as store, Watch() as served:
+    others = max(watch.others, busy.others)
+    whole = CHILDREN / (start + CHILDREN * each)
+    yield Row("children", CHILDREN / watch.seconds, whole, "/s Toil", others, flush_ms(directory))
+    with fresh(directory) as place, engine(place) as store, Watch() as watch:
         store.run(fan(CHILDREN), workers=2, progress=False)
-    more["served_per_s"] = CHILDREN / served.seconds
-    yield Row("children", CHILDREN / watch.seconds, toil, "/s Toil", max(watch.others, busy.others), 0.0, more)
+    others = max(watch.others, busy.others)
+    yield Row("children_served", CHILDREN / watch.seconds, 1 / each, "/s Toil", others, flush_ms(directory))
     bare = limits.independent(directory, 100_000).rate
     runs = 2 ** (DEPTH + 1) - 1
     with fresh(directory) as place, engine(place) as store, Watch() as watch:

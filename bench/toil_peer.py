@@ -11,10 +11,11 @@ from peers import environment
 SCRIPT = Path(__file__).with_name("toil_jobs.py")
 
 
-def children_seconds(directory: Path, n: int, few: int = 10, many: int = 50) -> float:
-    """Seconds for a program with `n` no-op children of one root, from one with `few` and one with `many`."""
-    long = _run(directory, "fan", many)[1]
-    return long + (n - many) * (long - _run(directory, "fan", few)[1]) / (many - few)
+def children(directory: Path, few: int = 10, many: int = 50) -> tuple[float, float]:
+    """Seconds of a program with no-op children of one root: what it takes anyway, and for each of them."""
+    short, long = (_run(directory, "fan", n)[1] for n in (few, many))
+    each = (long - short) / (many - few)
+    return short - few * each, each
 
 
 def small_files(directory: Path, n: int) -> float:
