@@ -110,6 +110,19 @@ def test_none_outlives_its_engine(tmp_path: Path, end: str) -> None:
         wait_gone(forked)
 
 
+def test_who_waits_holds_nothing_that_somebody_waits_for(tmp_path: Path) -> None:
+    """The user's program may end, and who reads what it prints must hear of it."""
+    process, forked = engine(tmp_path, "import os\nos.close(1)\nsys.stdin.read()")
+    with process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.read() == ""
+        for pid in forked:
+            opened = [os.readlink(entry.path).partition(":")[0] for entry in os.scandir(f"/proc/{pid}/fd")]
+            assert sorted(opened) == ["/dev/null", "/dev/null", "/dev/null", "socket"]
+        process.stdin.close()
+
+
 def test_one_that_has_died_is_not_taken(tmp_path: Path) -> None:
     body = "import os, signal\nfor process, _ in nursery._waiting:\n    os.kill(process.pid, signal.SIGKILL)\n"
     body += "    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)\n"

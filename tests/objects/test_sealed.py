@@ -172,3 +172,27 @@ def test_addresses(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert again.get(name) == TEXT
     with pytest.raises(ConfigError, match="no key 'nobody'"):
         open_objects(f"seal:nobody:{place}")
+
+
+class Late(LocalStore):
+    """A place at which nobody had been when it was looked at first."""
+
+    looked = False
+
+    def users(self) -> dict[str, str]:
+        found = super().users()
+        self.looked, before = True, self.looked
+        return found if before else {}
+
+
+def test_who_comes_while_the_first_object_is_put_is_not_refused(place: Path) -> None:
+    with closing(sealed(place)) as first, closing(SealedStore(Late(place), "lab", KEY)) as second:
+        first.put(TEXT)
+        assert first.get(second.put(TEXT * 2)) == TEXT * 2
+
+
+def test_who_comes_then_with_another_key_is_refused(place: Path) -> None:
+    with closing(sealed(place)) as first, closing(SealedStore(Late(place), "lab", OTHER)) as second:
+        first.put(TEXT)
+        with pytest.raises(ConfigError, match="sealed by another key"):
+            second.put(TEXT * 2)

@@ -1,7 +1,9 @@
 """Deleted bytes go when somebody serves the store; bytes that somebody needs, or may be putting, stay."""
 
 import os
+import selectors
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tidemill.client.store import Store
 from tidemill.engine import files as engine_files
 from tidemill.engine.engine import Engine
 from tidemill.model.fileid import FileId
+from tidemill.server.deletions import Deletions
 from tidemill.stores.objects import local_path
 from tidemill.stores.state import files
 from tidemill.stores.state.open import open_database
@@ -58,3 +61,21 @@ def test_what_was_left_over_is_deleted_by_who_serves_the_store_next(store: Store
     wait_for(lambda: not store.objects.exists([gone.digest]), "the bytes to go")
     wait_for(lambda: not files.any_journaled(store.db), "the journal to be worked off")
     store.close()
+
+
+def test_who_leaves_also_deletes_what_came_while_it_was_deleting(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "store")) as store, selectors.DefaultSelector() as selector:
+        first, second = (old(store, store.files.write(letter * LARGE)) for letter in (b"1", b"2"))
+        engine = Engine(open_database(store.place.state))
+        deletions = Deletions(engine, store.objects.url, selector)
+        with engine.turn() as turn:
+            engine_files.delete(turn, first)
+        deletions.look(time.time())
+        with engine.turn() as turn:
+            engine_files.delete(turn, second)
+        deletions.last(60)
+        assert not files.any_journaled(engine.db)
+        assert not store.objects.exists([first.digest, second.digest])
+        engine.db.close()
+        deletions._woken.close()
+        deletions._waker.close()

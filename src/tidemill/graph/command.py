@@ -115,7 +115,9 @@ def command(
     shell = Command(template, outputs, printed, kind is str, tuple(ok))
     names = (*outputs, printed) if printed else tuple(outputs)
     called = name or template.split(maxsplit=1)[0]
-    return CommandTask(shell, inputs, Details(called, policies, str(version), names, where))
+    return CommandTask(
+        shell, inputs, Details(name=called, policies=policies, version=str(version), outputs=names, place=where)
+    )
 
 
 def _stdout(stdout: Any) -> tuple[str, object]:

@@ -15,7 +15,7 @@ Escalation = tuple[tuple[str, Raise], ...]
 """By dimension; hashable."""
 
 
-class Policies(msgspec.Struct, frozen=True):
+class Policies(msgspec.Struct, frozen=True, kw_only=True):
     """See `tidemill.model.spec.TaskSpec` for the meaning of each."""
 
     retries: int = 0

@@ -12,7 +12,7 @@ from tidemill.graph import check, context
 from tidemill.graph.policies import Policies
 from tidemill.graph.ports import BindError, resolve
 from tidemill.graph.problems import place, problem
-from tidemill.graph.task import Details, Task
+from tidemill.graph.task import Details, Task, details_of
 from tidemill.model.errors import UsageError, WiringError
 from tidemill.model.spec import Port, Python, TaskSpec
 
@@ -163,11 +163,7 @@ def service(fn: Any = None, /, *, name: str | None = None, interval: float = 1.0
 
     def decorate(fn: Any) -> Service:
         _check(fn)
-        code = getattr(inspect.unwrap(fn), "__code__", None)
-        at = where if code is None else f"{code.co_filename}:{code.co_firstlineno}"
-        found = Details(
-            name or fn.__qualname__.rpartition(".")[2], msgspec.structs.replace(policies, cache=False), "", (), at
-        )
+        found = details_of(fn, name, msgspec.structs.replace(policies, cache=False), where, "", ())
         return Service(fn, found, float(interval))
 
     return decorate if fn is None else decorate(fn)

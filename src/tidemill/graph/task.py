@@ -31,8 +31,8 @@ R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
 
-class Details(msgspec.Struct, frozen=True):
-    """What of a task is not in its function."""
+class Details(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a task is not in its function. Pickled with roles, by the names of the attributes."""
 
     name: str
     policies: Policies
@@ -401,13 +401,23 @@ def task(
             check_class(fn)
         else:
             check_function(fn, "task")
-        code = getattr(inspect.unwrap(fn), "__code__", None)
-        at = where if code is None else f"{code.co_filename}:{code.co_firstlineno}"
-        return Task(
-            fn, Details(name or fn.__qualname__.rpartition(".")[2], policies, str(version), _names(outputs), at)
-        )
+        return Task(fn, details_of(fn, name, policies, where, str(version), _names(outputs)))
 
     return decorate if fn is None else decorate(fn)
+
+
+def details_of(
+    fn: Callable[..., Any], name: str | None, policies: Policies, where: str, version: str, outputs: tuple[str, ...]
+) -> Details:
+    """The details of a task whose decorator stands at `where`, in case the function has no place of its own."""
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    return Details(
+        name=name or fn.__qualname__.rpartition(".")[2],
+        policies=policies,
+        version=version,
+        outputs=outputs,
+        place=where if code is None else f"{code.co_filename}:{code.co_firstlineno}",
+    )
 
 
 def check_function(fn: Any, what: str) -> None:

@@ -278,12 +278,15 @@ class LocalPool:
         shared = _shared_memory(self.run_dir)
         start = self.run_dir / f"w{number}.start"
         passed = [theirs.fileno(), far, self._alive, shared]
+        process: Process | None = None
         try:
             process = self._process(passed, start)
             worker = LocalWorker(number, process, Channel(ours), shared, near, start)
         except OSError:
             ours.close()
             os.close(near)
+            if process is not None:
+                process.wait()  # it has nobody to talk to
             raise
         finally:
             theirs.close()

@@ -18,8 +18,6 @@ from tidemill.workers.executor import main
 
 _COMPILED = "PYTHONDONTWRITEBYTECODE"
 """Executors compile what they import: each would do it anew."""
-_LAST = 1 << 20
-"""Above every descriptor that may be open."""
 
 
 class Forked:
@@ -62,6 +60,7 @@ def fork_executors(count: int) -> None:
             theirs.close()
             return
         if pid == 0:
+            ours.detach()
             _be_executor(theirs)
         theirs.close()
         _waiting.append((Forked(pid), ours))
@@ -100,12 +99,7 @@ def dismiss() -> None:
 
 def _be_executor(sock: socket.socket) -> NoReturn:
     """In a forked process: wait to be taken, then be an executor like one that was started."""
-    keep = sock.fileno()
-    os.closerange(3, keep)  # above all the engine's own connections: their ends are heard of by closing
-    os.closerange(keep + 1, _LAST)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    _keep_nothing_but(sock)
     lifeline.lead()
     del sys.path[0]
     os.environ.pop(_COMPILED, None)
@@ -122,6 +116,21 @@ def _be_executor(sock: socket.socket) -> NoReturn:
     os.dup2(1, 2)
     sys.stdout.reconfigure(line_buffering=False)  # type: ignore[union-attr]  # it may have been a terminal
     main(numbers[:3])
+
+
+def _keep_nothing_but(sock: socket.socket) -> None:
+    """Close what the engine has open: others hear of an end when the last who holds it has closed it."""
+    for _, other in _waiting:
+        other.detach()
+    _waiting.clear()
+    for name in os.listdir("/proc/self/fd"):
+        if (descriptor := int(name)) > 2 and descriptor != sock.fileno():
+            with suppress(OSError):  # that of the directory, which is closed by now
+                os.close(descriptor)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):  # they lead to whoever reads what the user's program prints
+        os.dup2(nothing, standard)
+    os.close(nothing)
 
 
 def _renumber(descriptors: list[int], numbers: list[int]) -> None:

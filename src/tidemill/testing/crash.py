@@ -378,6 +378,8 @@ def _role(process: Path) -> Role:
     line = (process / "cmdline").read_bytes()
     named: dict[str, Role] = {"tidemill-engine": "host", "tidemill-worker": "worker"}
     found = named.get((process / "comm").read_text().strip())
+    if found is None and b"tidemill.workers.executor" in line:
+        return "worker"
     if found is None and b"tidemill.server.main" in line:
         return "host"
     return found or ("client" if b"flows.py" in line else "other")
