@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.launchers import nursery
+from tidemill.testing.crash import wait_for
 from tidemill.testing.workers import wait_gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere interpreters are started")
@@ -61,6 +62,10 @@ def looks(pid: int) -> tuple[list[str], list[str]]:
     files = [re.sub(rf"\[\d+\]|\b{pid}\b|\bw\d", "*", os.readlink(path)) for path in paths]
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
     return sorted(files), [line for line in status if line.startswith(("SigBlk", "SigIgn", "SigCgt"))]
+
+
+def opened(pid: int) -> list[str]:
+    return sorted(os.readlink(entry.path).partition(":")[0] for entry in os.scandir(f"/proc/{pid}/fd"))
 
 
 def test_a_pool_takes_what_is_there_and_dismisses_the_rest(tmp_path: Path) -> None:
@@ -118,8 +123,7 @@ def test_who_waits_holds_nothing_that_somebody_waits_for(tmp_path: Path) -> None
         assert process.stdin is not None
         assert process.stdout.read() == ""
         for pid in forked:
-            opened = [os.readlink(entry.path).partition(":")[0] for entry in os.scandir(f"/proc/{pid}/fd")]
-            assert sorted(opened) == ["/dev/null", "/dev/null", "/dev/null", "socket"]
+            wait_for(lambda: opened(pid) == ["/dev/null"] * 3 + ["socket"], "the rest to be closed")  # noqa: B023
         process.stdin.close()
 
 
