@@ -5,7 +5,6 @@ Nothing here imports a library before a value of that library is written or read
 
 import functools
 import io
-import json
 import types
 from typing import Any
 
@@ -203,6 +202,8 @@ def _plain_columns(frame: Any) -> bool:
 
 def _without_versions(table: Any) -> Any:
     """The table without the versions of the libraries that made it, which are no part of the value."""
+    import json
+
     meta = json.loads(table.schema.metadata[b"pandas"])
     meta.pop("creator", None)
     meta.pop("pandas_version", None)

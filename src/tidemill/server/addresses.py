@@ -1,7 +1,6 @@
 """Where the parts of a store are, from its URL."""
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +79,8 @@ def _data_home() -> Path:
 
 def _name_of(url: str) -> str:
     """A short name of a database, whatever password is used for it."""
+    import hashlib
+
     parts = urlsplit(url)
     database = f"{parts.username or ''}@{parts.hostname or ''}:{parts.port or ''}{parts.path}?{parts.query}"
     return hashlib.blake2b(database.encode(), digest_size=8).hexdigest()
