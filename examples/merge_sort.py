@@ -10,6 +10,7 @@ Without a file it makes one, of 100,000 readings of tide gauges in no order. The
 """
 
 import heapq
+import io
 import random
 import shutil
 import sys
@@ -68,20 +69,23 @@ def merge_sort(source: Path, most: int = 10_000):
     return result(sort(first_piece(source), most))
 
 
-def make_readings(path: Path, count: int) -> Path:
-    """Readings in no order, the same ones each time: a day and a time, a gauge, and a height in m."""
+def readings(path: Path, count: int) -> Path:
+    """A file of readings in no order: a day and a time, a gauge, and a height in m. It is made once: an input that is
+    written anew is another input, and what was begun with the old one is not gone on with."""
+    if path.exists():
+        return path
     dice = random.Random(1)
     lines = [
         f"2024-{dice.randint(1, 12):02}-{dice.randint(1, 28):02}T{dice.randint(0, 23):02}:{dice.randint(0, 59):02}"
         f" gauge-{dice.randint(1, 40):02} {dice.gauss(2.0, 0.7):+.3f}\n"
         for _ in range(count)
     ]
-    path.write_text("".join(lines), encoding="utf-8")
+    tm.helpers.atomic_write(io.BytesIO("".join(lines).encode()), path)
     return path
 
 
 def main() -> None:
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else make_readings(Path("readings.txt"), 100_000)
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else readings(Path("readings.txt"), 100_000)
     made = merge_sort(source).run(store=".tidemill", workers=2)
     RESULTS.mkdir(exist_ok=True)
     shutil.copyfile(made, RESULTS / "sorted.txt")
