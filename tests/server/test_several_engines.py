@@ -61,10 +61,18 @@ def test_two_programs_have_an_engine_each(shared: Bench) -> None:
 def test_a_shared_workflow_is_finished_by_both(shared: Bench) -> None:
     bench = shared
     bench.environment["TIDEMILL_LEASE_SECONDS"] = "100"  # neither is to be taken for dead while the disk is slow
-    programs = [bench.start("filling", 60, workers=1) for _ in range(2)]
-    assert [p.result() for p in programs] == [60 * 60_000] * 2
+    names = ["a", "b", "c", "d"]
+    gates = bench.gates(names)
+    first = bench.start("gates", names)
+    gates[0].reached()
+    second = bench.start("gates", names)
+    gates[1].reached()
+    assert len(bench.look(workers.engines)) == 2
+    for gate in gates:
+        gate.open()
+    assert first.result() == second.result() == names
     assert len(bench.look(blocks.roots)) == 1
-    assert len(bench.log()) == 60, "something was executed twice"
+    assert sorted(bench.log()) == [f"gated {name}" for name in names], "something was executed twice"
     bench.look(check_store)
     bench.quiet()
 
