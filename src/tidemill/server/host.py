@@ -197,6 +197,8 @@ class Host:
             self.crew.sampler.complement(slot, outcomes)
             slot.over([o.run for o in outcomes])
         turn = self._transact(found)
+        # what became ready after the claims, as the turn was finished, must not wait for the next message
+        self._claims |= turn.spilled and any(slot.open and not slot.held for slot in self.slots.all)
         self.crew.hosting.dismiss([slot for slot, _ in found.outcomes])
         self._send(found)
         self._report(turn, found)
