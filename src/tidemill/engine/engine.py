@@ -58,6 +58,7 @@ class Engine:
     Attributes:
         alone: no other engine serves this store.
         ready: ready runs per class, as far as this engine knows (1 for "some" where it is not alone).
+        spilled: runs came to stand ready that no claim of their turn took; who claims takes that back.
         flight: leases given by this engine.
         sweeps: deltas with blocks being stopped, and the run at which their sweep goes on.
         random: draws hubs and classes.
@@ -83,6 +84,7 @@ class Engine:
         self.hubs: Known[Hub] = Known(self.learn_shares)
         self.random = random.Random()
         self.conflicts = 0
+        self.spilled = False
         self.memory = 0
         self.peaks: dict[str, tuple[float, tuple[int, int]]] = {}
         self._clear()

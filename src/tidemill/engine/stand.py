@@ -59,7 +59,7 @@ def spill(turn: Turn) -> None:
     if cls_column:
         classes.stand(turn.db, cls_column, run_column)
         classes.notify(turn.db)
-        turn.spilled = True
+        engine.spilled = True
     turn.hot = {}
 
 

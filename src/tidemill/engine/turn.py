@@ -79,7 +79,6 @@ class Turn:
         arming: those of them whose outputs are pending again.
         unserved: blocks that had ended, and whose services with them, which are open again.
         hot: runs per class that became ready in this turn and stand in no table yet.
-        spilled: whether some were left when it was finished, and stand in the table.
         counts: changes of block counters, per block [open, done, reused, failed, skipped, cancelled, total].
         closed: blocks that closed in this turn.
         stopped: (run, worker) of leases voided while the worker may be executing them.
@@ -98,7 +97,6 @@ class Turn:
         self.hear: list[tuple[int, int, int, int]] = []
         self.fresh: list[Ready] = []
         self.hot: dict[int, list[int]] = {}
-        self.spilled = False
         self.ended: list[int] = []
         self.unwanted: list[int] = []
         self.stop: list[tuple[int, int | None]] = []

@@ -115,6 +115,12 @@ class Deletions:
         self.look(time.time())
         self._settle(deadline)
 
+    def close(self) -> None:
+        """After the last: let go of what is not in use by a deletion that takes longer."""
+        if self._thread is None:
+            self._woken.close()
+            self._waker.close()
+
     def _settle(self, deadline: float) -> None:
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))

@@ -65,6 +65,11 @@ class Desk:
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
+    def close(self) -> None:
+        """Accept nobody any more."""
+        if self._listener is not None:
+            self._listener.close()
+
     def add_client(self, sock: socket.socket) -> None:
         """A connected client."""
         found = Session(Channel(sock))

@@ -99,7 +99,7 @@ class Host:
         try:
             while not self._finished():
                 self._poll(self._patience())
-                if self._has_work():
+                if self._pressing() or self._hungry():
                     self._turn()
                 self._every_now_and_then()
             self._leave()
@@ -123,9 +123,7 @@ class Host:
 
     def _patience(self) -> float:
         """Seconds the loop may sleep."""
-        if self._inbox or self._dead or self.desk.requests or self._reads or self._inquiries or self._claims:
-            return 0.0
-        if self.engine.busy:
+        if self._pressing():
             return 0.0
         now = time.monotonic()
         until = [self._next_beat - now, self.engine.next_timer - self.engine.clock.monotonic(), 1.0]
@@ -167,16 +165,18 @@ class Host:
 
     # ------------------------------------------------------------------------------------------------- a turn
 
-    def _has_work(self) -> bool:
+    def _pressing(self) -> bool:
+        """Whether there is something to do that nobody need say again."""
         return bool(
             self._inbox or self._dead or self._claims or self.desk.requests or self._reads or self._inquiries
-            or self.engine.busy or self._hungry()
+            # what became ready after the last claims: as their turn was finished, or in one that claims nothing
+            or self.engine.busy or (self.engine.spilled and self.slots.idle())
         )  # fmt: skip
 
     def _hungry(self) -> bool:
         if self.engine.alone:
             return False
-        return any(s.open and not s.held for s in self.slots.all) or not self.slots.all
+        return self.slots.idle() or not self.slots.all
 
     def _turn(self) -> None:
         """One transaction, and what it tells workers and clients."""
@@ -191,14 +191,12 @@ class Host:
             self.desk.take_requests(),
             self._inquiries,
         )
-        self._reads, self._inquiries, self._claims = [], Inquiries(), False
+        self._reads, self._inquiries, self._claims, self.engine.spilled = [], Inquiries(), False, False
         for slot, outcomes in found.outcomes:
             self.slots.learn(slot, outcomes)
             self.crew.sampler.complement(slot, outcomes)
             slot.over([o.run for o in outcomes])
         turn = self._transact(found)
-        # what became ready after the claims, as the turn was finished, must not wait for the next message
-        self._claims |= turn.spilled and any(slot.open and not slot.held for slot in self.slots.all)
         self.crew.hosting.dismiss([slot for slot, _ in found.outcomes])
         self._send(found)
         self._report(turn, found)
@@ -249,7 +247,7 @@ class Host:
     def _decide(self, turn: Turn, found: Round) -> Turn:
         found.begin()
         if not self.engine.alone and not reclaim.registered(turn):
-            raise self._given_up()
+            raise _given_up(self._lease)
         if self._hungry():
             self.engine.refresh_ready()
         if found.inquiries:
@@ -366,7 +364,7 @@ class Host:
     def _beat(self) -> None:
         """Extend the registration; with several engines, take over from those that are gone and see what they did."""
         if not self.engine.transact(lambda turn: reclaim.beat(turn, self._lease)):
-            raise self._given_up()
+            raise _given_up(self._lease)
         if self.unreaped or not self.engine.alone:
             self.unreaped = takeover.take_over(self.engine, self.place.directory)
             self._claims = True
@@ -376,12 +374,6 @@ class Host:
             self.engine.transact(control.stop_strays)
             self.slots.sole = len({w.host for w in workers.engines(self.engine.db)}) <= 1
             self._look_around()
-
-    def _given_up(self) -> EngineLostError:
-        return EngineLostError(
-            f"this engine was not heard of for {self._lease:g} s, so another one took over its work",
-            hint="run the same command again: it carries on where it was",
-        )
 
     def _look_around(self) -> None:
         """What other engines did: blocks that they closed or suspended, leases that they voided."""
@@ -399,6 +391,13 @@ class Host:
         self.crew.hosting.look_around()
 
     # ------------------------------------------------------------------------------------------------- the end
+
+    def close(self) -> None:
+        """After `serve`: let go of the store and of who might still come."""
+        self.desk.close()
+        self._deletions.close()
+        self._selector.close()
+        self.engine.db.close()
 
     def _leave(self) -> None:
         """The end: workers end, leases are released, the registration ends."""
@@ -429,6 +428,13 @@ class Host:
 def _stands(turn: Turn, cls: int) -> bool:
     """Whether runs of a class stand ready."""
     return turn.engine.ready.get(cls, 0) > 0 or bool(turn.hot.get(cls))
+
+
+def _given_up(lease: float) -> EngineLostError:
+    return EngineLostError(
+        f"this engine was not heard of for {lease:g} s, so another one took over its work",
+        hint="run the same command again: it carries on where it was",
+    )
 
 
 def _by_worker(taken: list[tuple[Slot, list[Outcome]]]) -> list[tuple[Slot, list[Outcome]]]:

@@ -65,7 +65,7 @@ def _serve(objects: str, descriptor: str) -> int:
         if place.socket:
             with contextlib.suppress(OSError):
                 Path(place.socket).unlink()
-        host.engine.db.close()
+        host.close()
     return 0
 
 

@@ -333,6 +333,10 @@ class Slots:
         for cls in [c for c in self._waiting_since if not stands(c)]:
             self._forget(cls)
 
+    def idle(self) -> bool:
+        """Whether a worker may be given work and has none."""
+        return any(s.open and not s.held for s in self.all)
+
     def regular(self) -> int:
         """How many workers there are for what is no service, those that are ending not counted."""
         return sum(s.ending is None and not s.service for s in self.all)
