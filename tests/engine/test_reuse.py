@@ -4,12 +4,21 @@ import pytest
 
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, NUMBER, PAIR, Switch, shaky
-from tidemill.engine import expire, hold, hubs, keyindex, remove, rerun
+from tidemill.engine import control, expire, hold, hubs, keyindex, remove, rerun
 from tidemill.model.events import Kind, decode
 from tidemill.model.states import BlockState, RunView
 from tidemill.testing.engine import EngineDriver
 from tidemill.testing.graphs import Graph, Task
 from tidemill.testing.invariants import check_invariants
+
+
+def one_more(x: int) -> Graph:
+    g = Graph({"number": NUMBER})
+    g.forwards = [g.run("number", x)]
+    return g
+
+
+GROWS = Task("grows", one_more)
 
 
 def pipeline(d: EngineDriver, seed: int = 1) -> Graph:
@@ -115,6 +124,84 @@ def test_a_run_of_a_suspended_workflow_is_executed_for_who_waits_for_it(drive: D
     assert d.block(third).state == BlockState.COMPLETE
     assert d.count("number") == 1
     check_invariants(d.engine.db)
+
+
+@pytest.mark.parametrize("back", [0, 1])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_either_of_two_suspended_workflows_that_share_a_run_goes_on_alone(
+    drive: Drive, order: tuple[int, int], back: int
+) -> None:
+    d = drive(NUMBER)
+    g = d.graph()
+    g.run("number", 1)
+    both = [d.submit(g, key="a"), d.submit(g, key="b")]
+    for i in order:
+        d.control(hubs.set_active, d.block(both[i]).hub, active=False)
+    d.control(hubs.set_active, d.block(both[back]).hub, active=True)
+    d.settle()
+    assert d.block(both[back]).state == BlockState.COMPLETE
+    assert d.count("number") == 1
+    d.control(hubs.set_active, d.block(both[1 - back]).hub, active=True)
+    d.settle()
+    assert d.block(both[1 - back]).state == BlockState.COMPLETE
+    assert d.count("number") == 1
+    check_invariants(d.engine.db)
+
+
+def test_the_first_of_two_workflows_goes_on_after_both_and_the_engine_were_killed(drive: Drive) -> None:
+    d = drive(NUMBER)
+    g = d.graph()
+    g.run("number", 1)
+    first, _ = d.submit(g, key="a"), d.submit(g, key="b")
+    d.crash()
+    d.control(hubs.suspend_attached)
+    d.control(hubs.set_active, d.block(first).hub, active=True)
+    d.settle()
+    assert d.block(first).state == BlockState.COMPLETE
+
+
+@pytest.mark.parametrize("how", ["cancelled", "suspended"])
+def test_a_run_that_took_a_higher_priority_stays_with_its_own_workflow(drive: Drive, how: str) -> None:
+    d = drive(NUMBER)
+    g, urgent = d.graph(), d.graph()
+    g.run("number", 1)
+    urgent.run("number", 1, priority=5)
+    first, second = d.submit(g, key="a"), d.submit(urgent, key="b")
+    if how == "cancelled":
+        d.control(control.cancel_block, second)
+    else:
+        d.control(hubs.set_active, d.block(second).hub, active=False)
+    d.settle()
+    assert d.block(first).state == BlockState.COMPLETE
+    assert d.count("number") == 1
+
+
+def test_who_waits_for_what_another_grew_goes_on_alone_when_both_were_suspended(drive: Drive) -> None:
+    """The one that is waited for grew, and what it grew is not done."""
+    d = drive(NUMBER, GROWS)
+    g = d.graph()
+    g.result = [g.run("grows", 1)]
+    first = d.submit(g, key="a")
+    d.step()
+    inbox, d.inbox = d.inbox, []
+    d.hand_in(*inbox)
+    second = d.submit(g, key="b")
+    assert d.rows("select run from follow")
+    for block in (second, first):
+        d.control(hubs.set_active, d.block(block).hub, active=False)
+    d.control(hubs.set_active, d.block(second).hub, active=True)
+    d.settle()
+    assert d.block(second).state == BlockState.COMPLETE
+
+
+def test_who_waits_for_a_run_that_is_withdrawn_from_its_hub_goes_on(drive: Drive) -> None:
+    d = drive(NUMBER)
+    g = d.graph()
+    a = g.run("number", 1)
+    first, second = d.submit(g, key="a"), d.submit(g, key="b")
+    d.control(hubs.withdraw, [d.run_id(first, a)], d.block(first).hub)
+    d.settle()
+    assert d.block(second).state == BlockState.COMPLETE
 
 
 def test_a_claim_goes_on_with_what_became_ready_because_of_what_was_known(drive: Drive) -> None:

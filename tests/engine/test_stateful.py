@@ -26,7 +26,7 @@ from tidemill.model import delta
 from tidemill.model.digest import digest
 from tidemill.model.errors import ResumeError
 from tidemill.model.protocol import Claimed, Failure, Out, Outcome, Started
-from tidemill.model.states import AttemptState, DatumState, OnInput, Reason, RunView
+from tidemill.model.states import AttemptState, BlockState, DatumState, OnInput, Reason, RunView
 from tidemill.stores.state import blocks, data, runs
 from tidemill.stores.state.open import open_database
 from tidemill.stores.state.workers import Worker
@@ -498,7 +498,9 @@ class EngineMachine(RuleBasedStateMachine):
                 while block in self.pending:
                     self.hand_in(block)
             for block in self.model.blocks:
-                self.set_active(block, active=True)
+                self.set_active(block, active=False)
+            for block in self.model.blocks:
+                self.alone(block)
             self.to_the_end()
             self.agrees()
             assert not any(self.model.block(b) == 0 for b in self.model.blocks), "a workflow has not ended"
@@ -506,6 +508,21 @@ class EngineMachine(RuleBasedStateMachine):
         finally:
             self.driver.close()
             self.give_back()
+
+    def alone(self, block: int) -> None:
+        """A workflow ends when nobody but it is worked for, whatever it shares with others."""
+        self.set_active(block, active=True)
+        for _ in range(MANY):
+            self.learn()
+            if self.driver.block(block).state not in (BlockState.OPEN, BlockState.CLOSING):
+                break
+            self.driver.clock.now += 10.0
+            for worker in (0, 1):
+                self.hand_back(worker)
+                self.claim(worker, 3)
+        else:
+            raise AssertionError(f"workflow {block} does not end alone")
+        self.set_active(block, active=False)
 
     def to_the_end(self) -> None:
         for _ in range(MANY):

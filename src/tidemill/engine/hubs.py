@@ -38,27 +38,25 @@ def set_active(turn: Turn, hub: int, *, active: bool) -> None:
     turn.event(Kind.ACTIVATED if active else Kind.SUSPENDED, [hub])
     if active:
         engine.stale_hubs.add(hub)
-    elif engine.follows:
-        _hand_over(turn, hub)
+    if engine.follows:
+        _look_after_equals(turn, hub)
 
 
-def _hand_over(turn: Turn, hub: int) -> None:
-    """Runs of a suspended hub that runs of active hubs wait for move to the hub of who waits. Who waits for what such a
-    run grew goes on by itself: it grows the same, and finds what is done already.
+def _look_after_equals(turn: Turn, hub: int) -> None:
+    """Runs that wait for equal ones go on when a hub opens or closes.
+
+    Runs of a hub that closes stand by with those that wait for them. Who waits for a run of a suspended workflow that
+    grew, or that waits itself, goes on without it: it grows the same, and finds what is done already.
     """
     engine = turn.engine
-    moved: set[int] = set()
-    pairs = memo.leaders_in(turn.db, hub)
-    rows = runs.get(turn.db, sorted({leader for _, leader, _, _ in pairs}))
-    for _, leader, cls, own in pairs:
-        if leader in moved or not engine.hubs[engine.classes[cls].hub].active:
-            continue
-        moved.add(leader)
-        if rows[leader].state == runs.COMPLETE:
-            reuse.leaders_ended(turn, [leader])
-            continue
-        runs.set_class(turn.db, [leader], [cls])
-        turn.hot.setdefault(cls, []).extend(stand.drop_from(turn, own, [leader]))
+    pairs = memo.following(turn.db, hub)
+    rows = runs.get(turn.db, sorted({leader for _, leader, _ in pairs}))
+    reuse.stand_by(turn, [(leader, cls) for _, leader, cls in pairs])
+    wanted = {leader for _, leader, cls in pairs if engine.hubs[engine.classes[cls].hub].active}
+    stuck = [leader for leader in sorted(wanted) if rows[leader].state == runs.COMPLETE or rows[leader].pending > 0]
+    stuck = [leader for leader in stuck if not reuse.reachable(turn, leader)]
+    engine.index.forget(stuck)
+    reuse.leaders_ended(turn, stuck)
 
 
 def set_weight(turn: Turn, hub: int, weight: float) -> None:
@@ -104,13 +102,7 @@ def action(turn: Turn, ids: list[int], hub: int, weight: float = 1.0) -> int:
     for r in rows:
         own = engine.classes[r.cls]
         cls = engine.class_id(turn.db, hub, own._replace(weight=float(weight)).spec)
-        stood = stand.drop(turn, [r])
-        classes.act(turn.db, [r.id], [cls])
-        runs.set_flags(turn.db, [r.id], [r.flags | flags.SEVERAL_HUBS])
-        if r.id in engine.flight:
-            engine.flight[r.id] = engine.flight[r.id]._replace(flags=r.flags | flags.SEVERAL_HUBS)
-        if stood:
-            stand.queue(turn, [(r.id, r.cls, r.flags | flags.SEVERAL_HUBS)])
+        stand.also(turn, [(r, cls)])
     return len(rows)
 
 
@@ -128,6 +120,8 @@ def withdraw(turn: Turn, ids: list[int], hub: int) -> int:
     taken = _forget_actions(turn, rows, hub) | {r.id for r in mine}
     for r in mine:
         _leave_own(turn, r)
+    if mine and turn.engine.follows:
+        _look_after_equals(turn, hub)
     return len(taken)
 
 
@@ -166,10 +160,8 @@ def _leave_own(turn: Turn, row: Run) -> None:
     runs.set_class(turn.db, [row.id], [cls])
     if row.id in engine.flight:
         engine.flight[row.id] = engine.flight[row.id]._replace(cls=cls)
-    if stood:
-        standing = set(classes.stand_in(turn.db, cls, [row.id])) | set(turn.hot.get(cls, []))
-        if row.id not in standing:
-            turn.hot.setdefault(cls, []).append(row.id)
+    if stood and row.id not in stand.standing(turn, cls, [row.id]):
+        turn.hot.setdefault(cls, []).append(row.id)
 
 
 def _nowhere(turn: Turn) -> int:

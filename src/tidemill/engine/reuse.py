@@ -10,6 +10,7 @@ from tidemill.engine.turn import DONE, REUSED, Ready, Regrow, Turn
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
 from tidemill.stores.state import blocks, data, memo, runs
+from tidemill.stores.state.runs import Run
 
 _ASIDE = RunFlag.NO_CACHE | flags.FORCED
 
@@ -52,7 +53,7 @@ def settle_known(turn: Turn, ready: list[Ready], keys: list[bytes]) -> list[Read
     moved = follow(turn, following)
     if hits:
         complete_hits(turn, _rows(turn, hits))
-    return [r._replace(cls=moved.get(r.id, r.cls)) for r in rest] if moved else rest
+    return _standing_further(rest, moved)
 
 
 def _block(turn: Turn, run: int) -> int:
@@ -69,7 +70,7 @@ def may_lead(turn: Turn, run: int, block: Callable[[], int]) -> bool:
         return False
     state, bits, out, task = row
     if state == runs.COMPLETE and bits & flags.GREW:
-        if not _reachable(turn, run) or _grew(turn, run, block()):
+        if not reachable(turn, run) or _grew(turn, run, block()):
             return False
         outs = list(range(out, out + turn.engine.ports(task)))
         # it may have completed in this very turn, with its promises still to be made
@@ -89,36 +90,48 @@ def _grew(turn: Turn, run: int, block: int) -> bool:
     return False
 
 
-def _reachable(turn: Turn, run: int) -> bool:
+def reachable(turn: Turn, run: int) -> bool:
     """Whether what a run grew is being worked on; in a suspended workflow nobody would."""
     return bool(turn.engine.hubs[turn.engine.facts(turn.db, _block(turn, run)).hub].active)
 
 
-def follow(turn: Turn, following: list[tuple[Ready, int]]) -> dict[int, int]:
-    """Let runs wait for runs of equal key under way, each of which takes the higher priority of the two; the new
-    classes of those that therefore moved."""
-    moved: dict[int, int] = {}
+def follow(turn: Turn, following: list[tuple[Ready, int]]) -> set[int]:
+    """Let runs wait for runs of equal key under way; those of these that stand in further classes from now on."""
     if not following:
-        return moved
+        return set()
     engine = turn.engine
     memo.follow(turn.db, [r.id for r, _ in following], [leader for _, leader in following])
     engine.follows += len(following)
-    rows = runs.get(turn.db, sorted({leader for _, leader in following}))
-    for r, leader in following:
-        row = rows[leader]
-        mine, theirs = engine.classes[r.cls], engine.classes[row.cls]
-        lifted = mine.priority > theirs.priority or not engine.hubs[theirs.hub].active
-        if row.cls == r.cls or not lifted:
-            continue
-        cls = r.cls
-        if mine.spec.resources != theirs.spec.resources:  # it keeps its own, which may have been raised
-            cls = engine.class_id(turn.db, mine.hub, theirs._replace(priority=mine.priority, weight=mine.weight).spec)
-        runs.set_class(turn.db, [leader], [cls])
-        moved[leader] = cls
-        rows[leader] = row._replace(cls=cls)
-        turn.hot.setdefault(cls, []).extend(stand.drop_from(turn, row.cls, [leader]))
-    turn.fresh = [r._replace(cls=moved.get(r.id, r.cls)) for r in turn.fresh] if moved else turn.fresh
+    moved = stand_by(turn, [(leader, r.cls) for r, leader in following])
+    turn.fresh = _standing_further(turn.fresh, moved)
     return moved
+
+
+def stand_by(turn: Turn, waited_for: list[tuple[int, int]]) -> set[int]:
+    """Let runs (the first of each pair) stand also where those that wait for them would (the second: their class), if
+    these have a higher priority, or nobody claims from the hub that the run belongs to; which ones now do.
+
+    It keeps its own place: whichever of the workflows goes on, it is claimed. That is so for those of suspended
+    workflows that wait for it, too, so that nothing is to be done when one of these goes on.
+    """
+    engine = turn.engine
+    rows = runs.get(turn.db, sorted({leader for leader, _ in waited_for}))
+    pairs: list[tuple[Run, int]] = []
+    for leader, cls in waited_for:
+        row = rows[leader]
+        mine, theirs = engine.classes[cls], engine.classes[row.cls]
+        if row.state == runs.LIVE and (mine.priority > theirs.priority or not engine.hubs[theirs.hub].active):
+            # it keeps its own resources, which may have been raised
+            as_mine = theirs._replace(priority=mine.priority, weight=mine.weight).spec
+            pairs.append((row, engine.class_id(turn.db, mine.hub, as_mine)))
+    return stand.also(turn, [(row, cls) for row, cls in pairs if cls != row.cls])
+
+
+def _standing_further(ready: list[Ready], moved: set[int]) -> list[Ready]:
+    """The same runs, where those that stand in further classes know of it."""
+    if not moved:
+        return ready
+    return [r._replace(flags=r.flags | flags.SEVERAL_HUBS) if r.id in moved else r for r in ready]
 
 
 def _rows(turn: Turn, hits: list[tuple[Ready, bytes, Source]]) -> list[Hit]:

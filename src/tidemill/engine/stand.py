@@ -41,6 +41,33 @@ def queue(turn: Turn, ready: list[tuple[int, int, int]]) -> None:
             hot.setdefault(cls, []).append(run)
 
 
+def also(turn: Turn, pairs: list[tuple[Run, int]]) -> set[int]:
+    """Let runs stand in further classes from now on, too; those of the runs that did not yet."""
+    engine = turn.engine
+    known = set(classes.actions(turn.db, sorted({row.id for row, _ in pairs})))
+    new = {(row.id, cls): row for row, cls in pairs if (row.id, cls) not in known}
+    if not new:
+        return set()
+    classes.act(turn.db, *zip(*new, strict=True))
+    rows = {row.id: row for row in new.values()}
+    runs.set_flags(turn.db, list(rows), [row.flags | flags.SEVERAL_HUBS for row in rows.values()])
+    per_class: dict[int, list[int]] = {}
+    for row in rows.values():
+        per_class.setdefault(row.cls, []).append(row.id)
+        if row.id in engine.flight:
+            engine.flight[row.id] = engine.flight[row.id]._replace(flags=row.flags | flags.SEVERAL_HUBS)
+    ready = {run for cls, ids in per_class.items() for run in standing(turn, cls, ids)}
+    for run, cls in new:
+        if run in ready:
+            turn.hot.setdefault(cls, []).append(run)
+    return set(rows)
+
+
+def standing(turn: Turn, cls: int, ids: list[int]) -> set[int]:
+    """Which of these runs stand in a class, in this turn's list or in the table."""
+    return set(turn.hot.get(cls, [])).intersection(ids).union(classes.stand_in(turn.db, cls, ids))
+
+
 def spill(turn: Turn) -> None:
     """Put what became ready and was not claimed into the table."""
     if not turn.hot:

@@ -244,7 +244,9 @@ class _Rows:
         self._count()
         turn.event(Kind.SUBMITTED, [self.low, self.n], note=self.place.block)
         moved = reuse.follow(turn, following)
-        stand.queue(turn, [(run, moved.get(run, cls), bits) for run, cls, bits in ready] if moved else ready)
+        if moved:
+            ready = [(run, cls, bits | flags.SEVERAL_HUBS if run in moved else bits) for run, cls, bits in ready]
+        stand.queue(turn, ready)
         if hits:
             self._complete(hits)
 

@@ -23,7 +23,17 @@ from tidemill.stores.state.attempts import Attempt
 from tidemill.stores.state.classes import Class, Hub
 from tidemill.stores.state.database import Database
 from tidemill.testing.state_base import StateSuite, refused, rows
-from tidemill.testing.state_rows import DIGEST, a_datum, a_run, a_worker, add_data, add_runs, add_worker
+from tidemill.testing.state_rows import (
+    DIGEST,
+    a_block,
+    a_datum,
+    a_run,
+    a_worker,
+    add_blocks,
+    add_data,
+    add_runs,
+    add_worker,
+)
 
 SHORTS = [0, 1, -1, 1 << 62, -(1 << 63), (1 << 63) - 1]
 
@@ -182,13 +192,16 @@ class MemoSuite(StateSuite):
     def test_who_waits_for_an_equal_run(self, db: Database) -> None:
         for cls, hub in ((1, 5), (2, 6)):
             classes.add(db, Class(cls, hub, 0, 1.0, 1.0, 0))
-        add_runs(db, [a_run(n, cls=1 + n % 2) for n in range(1, 9)])
+        add_blocks(db, [a_block(1, hub=7), a_block(2, hub=5)])
+        add_runs(db, [a_run(n, cls=1 + n % 2, block=1 + n % 2) for n in range(1, 9)])
         memo.follow(db, [3, 4, 5, 6], [1, 1, 2, 2])
         memo.follow(db, [3], [2])  # who waits for one already goes on with that
         assert memo.any_follow(db) == 4
         assert memo.leaders(db, [3, 5, 8]) == {3: 1, 5: 2}
-        assert memo.leaders_in(db, 5) == [(5, 2, 2, 1), (6, 2, 1, 1)]
-        assert memo.leaders_in(db, 6) == [(3, 1, 2, 2), (4, 1, 1, 2)]
+        # run 1 stands in hub 6 and belongs to a workflow of hub 5; run 2 stands in hub 5, and its workflow's hub is 7
+        assert memo.following(db, 5) == [(3, 1, 2), (4, 1, 1), (5, 2, 2), (6, 2, 1)]
+        assert memo.following(db, 6) == [(3, 1, 2), (4, 1, 1), (5, 2, 2)]
+        assert memo.following(db, 7) == [(5, 2, 2), (6, 2, 1)]
         assert memo.leave(db, [5, 7]) == 1
         assert sorted(memo.followers(db, [1, 2, 3])) == [(3, 1), (4, 1), (6, 2)]
         assert memo.followers(db, [1, 2, 3]) == []

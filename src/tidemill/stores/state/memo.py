@@ -15,9 +15,10 @@ _FOLLOWERS = Statement("select f.run, f.leader from {ids} {join} follow f on f.l
 _UNFOLLOW = Statement("delete from follow where leader in (select value from {ids})")
 _LEAVE = Statement("delete from follow where run in (select value from {ids})")
 _LEADERS = Statement("select f.run, f.leader from {ids} {join} follow f on f.run = j.value")
-_LED_FROM = Statement(
-    "select f.run, f.leader, r.class, l.class from follow f join run r on r.id = f.run join run l on l.id = f.leader "
-    "join class c on c.id = l.class where c.hub = ? order by f.run"
+_FOLLOWING = Statement(
+    "select f.run, f.leader, r.class from follow f join run r on r.id = f.run join run l on l.id = f.leader "
+    "join class rc on rc.id = r.class join class lc on lc.id = l.class join block b on b.id = l.block "
+    "where rc.hub = ? or lc.hub = ? or b.hub = ? order by f.run"
 )
 _ANY_FOLLOW = Statement("select count(*) from follow")
 
@@ -71,9 +72,9 @@ def leave(db: Database, runs: list[int]) -> int:
     return db.run(_LEAVE, db.ids(runs))
 
 
-def leaders_in(db: Database, hub: int) -> list[Row]:
-    """(run, leader, class of the run, class of the leader) of those who wait for a run of a hub."""
-    return db.rows(_LED_FROM, hub)
+def following(db: Database, hub: int) -> list[Row]:
+    """(run, leader, class of the run) of those who wait for an equal run, where either belongs to a hub."""
+    return db.rows(_FOLLOWING, hub, hub, hub)
 
 
 def leaders(db: Database, runs: list[int]) -> dict[int, int]:
