@@ -148,6 +148,26 @@ def test_either_of_two_suspended_workflows_that_share_a_run_goes_on_alone(
     check_invariants(d.engine.db)
 
 
+def test_a_run_that_stands_by_in_two_classes_of_a_hub_is_claimed_once(drive: Drive) -> None:
+    """Two runs of another workflow wait for it, of different weight."""
+    d = drive(NUMBER)
+    g, other = d.graph(), d.graph()
+    g.run("number", 1)
+    first = d.submit(g, key="a")
+    d.control(hubs.set_active, d.block(first).hub, active=False)
+    for weight in (1.0, 2.0):
+        other.run("number", 1, weight=weight)
+    second = d.submit(other, key="b")
+    assert len({cls for (cls,) in d.rows("select class from ready")}) == 3
+    (claimed,) = d.take(10)
+    outcome = d.execute(claimed)
+    assert outcome is not None
+    d.hand_in(outcome)
+    d.settle()
+    assert d.block(second).state == BlockState.COMPLETE
+    check_invariants(d.engine.db)
+
+
 def test_the_first_of_two_workflows_goes_on_after_both_and_the_engine_were_killed(drive: Drive) -> None:
     d = drive(NUMBER)
     g = d.graph()

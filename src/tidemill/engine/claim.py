@@ -37,6 +37,8 @@ def claim(turn: Turn, worker: int, room: Room) -> list[Claimed]:
         ids: list[int] = []
         for cls, n in picked:
             ids += _take(turn, cls, n)
+        if len(picked) > 1:
+            ids = list(dict.fromkeys(ids))  # one that stands in several classes may have been taken from two
         if ids and (claimed := _lease(turn, worker, runs.for_claim(turn.db, ids))):
             return claimed
         # what was taken need not be executed after all, and something may be ready because of that

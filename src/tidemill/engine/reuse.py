@@ -120,7 +120,8 @@ def stand_by(turn: Turn, waited_for: list[tuple[int, int]]) -> set[int]:
     for leader, cls in waited_for:
         row = rows[leader]
         mine, theirs = engine.classes[cls], engine.classes[row.cls]
-        if row.state == runs.LIVE and (mine.priority > theirs.priority or not engine.hubs[theirs.hub].active):
+        elsewhere = mine.hub != theirs.hub and not engine.hubs[theirs.hub].active
+        if row.state == runs.LIVE and (mine.priority > theirs.priority or elsewhere):
             # it keeps its own resources, which may have been raised
             as_mine = theirs._replace(priority=mine.priority, weight=mine.weight).spec
             pairs.append((row, engine.class_id(turn.db, mine.hub, as_mine)))
