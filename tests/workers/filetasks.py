@@ -106,9 +106,10 @@ def unzipped(known: FileId) -> list[int]:
         return [one.file_size for one in archive.infolist()]
 
 
-def then_fail(data: bytes) -> None:
+def then_fail(data: bytes, deleted: bytes, foreign: FileId) -> None:
     put(data)
-    files.delete(put(b"other"))
+    files.delete(put(deleted))
+    files.delete(foreign)
     raise ValueError("no")
 
 
@@ -166,8 +167,8 @@ def delete(ids: list[FileId]) -> Any:
     return found
 
 
-def delete_own() -> None:
-    files.delete(put(b"of this attempt"))
+def delete_own(data: bytes) -> None:
+    files.delete(put(data))
 
 
 def temporaries() -> Any:

@@ -247,15 +247,25 @@ def test_deleting_is_told_and_not_done(engine: FakeEngine) -> None:
     assert engine.value(outcome) == [(False, False)] * 2
     assert outcome.deleted == [str(file) for file in ids]
     assert engine.objects.exists([file.digest for file in ids]) == {file.digest for file in ids}
-    own = call(engine, "delete_own")
-    assert (own.files, own.deleted) == ([], []), "what was never there needs no deleting"
 
 
-def test_a_failed_attempt_has_written_and_deleted_nothing(engine: FakeEngine) -> None:
-    outcome = call(engine, "then_fail", b"of a failed attempt")
+@pytest.mark.parametrize("size", [10, SMALL + 1])
+def test_what_a_task_wrote_and_deleted_is_told_to_be_deleted(engine: FakeEngine, size: int) -> None:
+    outcome = call(engine, "delete_own", blob(size))
+    assert (outcome.files, [FileId(one).origin for one in outcome.deleted]) == ([], [(outcome.run, outcome.fence, 1)])
+
+
+@pytest.mark.parametrize("size", [10, SMALL + 1])
+def test_of_a_failed_attempt_is_told_what_is_stored(engine: FakeEngine, size: int) -> None:
+    """So that it is deleted; its deletions of others' files are not."""
+    data, other = b"d" * size, b"o" * size
+    file = told(engine, "put", b"of another")
+    outcome = call(engine, "then_fail", data, other, file)
     assert outcome.failure is not None and outcome.failure.kind == "ValueError"
-    assert (outcome.files, outcome.deleted) == ([], [])
-    assert not engine.objects.exists([digest(b"of a failed attempt")])
+    stored = {digest(data), digest(other)} if size > SMALL else set()
+    assert {written.digest for written in outcome.files} == stored == engine.objects.exists(stored)
+    assert outcome.deleted == []
+    assert engine.objects.exists([digest(data), digest(other)]) == stored
 
 
 # --------------------------------------------------------------------------------------------------- what is temporary

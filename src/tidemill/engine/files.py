@@ -34,7 +34,7 @@ _DIR = re.compile(rb"\xa3dir|\xa5value")
 
 def record(turn: Turn, taken: list[tuple[Outcome, Leased]]) -> None:
     """Files, deletions and uses of attempts that have ended. Of one that failed only what it read counts; what it wrote
-    is to be deleted."""
+    is to be deleted, like what any has deleted of its own, which never becomes a row."""
     written: list[FileRow] = []
     doomed: list[FileId] = []
     gone: list[bytes] = []
@@ -50,7 +50,9 @@ def record(turn: Turn, taken: list[tuple[Outcome, Leased]]) -> None:
             )
             for w in o.files
         ]
-        doomed += _ids(o.deleted)
+        named = _ids(o.deleted)
+        doomed += named
+        gone += [one.digest for one in named if one.origin[:2] == (o.run, o.fence)]
     if used:
         files.use(turn.db, *zip(*used, strict=True))
     if written:
