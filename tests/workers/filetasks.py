@@ -397,6 +397,17 @@ def put_named(name: str, data: bytes, expect: int | None) -> Any:
     return files.put(name, path, expect)
 
 
+def name_it(name: str, known: FileId) -> int:
+    return files.put(name, known)
+
+
+def name_own(name: str, data: bytes, deleted: bool) -> int:
+    known = put(data)
+    if deleted:
+        files.delete(known)
+    return files.put(name, known)
+
+
 def replace_named(name: str, data: bytes, meanwhile: bytes | None) -> Any:
     """Read, change and put back; somebody else may come between."""
     old = files.get(name)

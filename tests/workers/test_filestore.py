@@ -391,11 +391,12 @@ class Names:
                 raise NotFoundError(f"there is no name {args['name']}")
             return row
         assert ask.name == "name.put"
-        assert self.engine.objects.exists([args["digest"]]), "the bytes are durable before the name moves"
+        digest = FileId(args["id"]).digest if "id" in args else args["digest"]
+        assert self.engine.objects.exists([digest]), "the bytes are durable before the name moves"
         version = row["version"] if row else 0
         if args["expect"] is not None and args["expect"] != version:
             raise ChangedError(f"{args['name']} has moved", hint="Read it again.")
-        self.rows[args["name"]] = {**args, "version": version + 1}
+        self.rows[args["name"]] = {**args, "digest": digest, "version": version + 1}
         return version + 1
 
 
@@ -417,6 +418,24 @@ def test_a_shared_name_is_put_and_read(engine: FakeEngine, names: Names) -> None
     failure = call(engine, "put_named", "model", b"three", 1).failure
     assert failure is not None and failure.kind == "ChangedError"
     assert told(engine, "put_named", "new", b"", 0) == 1
+
+
+def test_a_file_of_another_is_put_by_its_id(engine: FakeEngine, names: Names) -> None:
+    """The engine knows whether it is there still; of its own the task does."""
+    file = told(engine, "put", b"of another")
+    assert told(engine, "name_it", "model", file) == 1
+    assert engine.asks[-1].args == {"name": "model", "id": str(file), "expect": None}
+    assert told(engine, "name_own", "model", b"own", False) == 2
+    assert engine.asks[-1].args["digest"] == digest(b"own")
+    failure = call(engine, "name_own", "model", b"own", True).failure
+    assert failure is not None and failure.kind == "NotFoundError"
+
+
+def test_what_a_shared_name_stands_for_is_not_deleted(engine: FakeEngine, names: Names) -> None:
+    assert told(engine, "put_named", "model", b"one", None) == 1
+    file, *_ = told(engine, "get_named", "model")
+    failure = call(engine, "delete", [file]).failure
+    assert failure is not None and failure.kind == "UsageError" and "shared name" in failure.message
 
 
 def test_a_change_meanwhile_is_seen(engine: FakeEngine, names: Names) -> None:

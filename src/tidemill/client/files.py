@@ -76,7 +76,6 @@ class Put(NamedTuple):
     mode: int
     base: str
     kind: str
-    fresh: bool = True
 
 
 class Files:

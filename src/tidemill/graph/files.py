@@ -160,7 +160,7 @@ def delete(id: str) -> None:
     the copies that it has. A failed attempt deletes nothing. To delete a file twice is no error.
 
     Raises:
-        UsageError: if the text is no id.
+        UsageError: if the text is no id, or one that `get` gave: that file is there while the name stands for it.
     """
     _files("delete", _READ).delete(id)
 
@@ -216,7 +216,7 @@ def put(name: str, path_or_id: PathLike, expect: int | str | None = None) -> int
 
     Raises:
         ChangedError: if it stands for something else by now; nothing was changed.
-        NotFoundError: if there is no such file.
+        NotFoundError: if there is no such file, or it has been deleted.
         UsageError: if this is no name.
     """
     return _names("put", _WRITE).put(name, path_or_id, expect)

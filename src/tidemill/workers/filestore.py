@@ -167,19 +167,24 @@ class FileStore:
 
     def exists(self, id: str) -> bool:
         file = FileId(id)
-        run, fence, n = file.origin
         if file in self._deleted:
             return False
-        if (run, fence) == (self._run, self._fence):
-            return n in self._written
+        if self.wrote(file):
+            return file.origin.n in self._written
         return (file.shared or bool(self._ask("file.exists", {"id": str(file)}))) and bool(
             self.intake.held(file.digest) is not None or self._objects().exists([file.digest])
         )
+
+    def wrote(self, file: FileId) -> bool:
+        """Whether this attempt wrote a file."""
+        return file.origin[:2] == (self._run, self._fence)
 
     def _known(self, id: str) -> FileId:
         file = FileId(id)
         if file in self._deleted:
             raise NotFoundError(f"the file {file.name} was deleted by this task")
+        if self.wrote(file) and file.origin.n not in self._written:
+            raise NotFoundError(f"this task wrote no file {file}")
         return file
 
     def present(self, id: str) -> FileId:
@@ -237,9 +242,13 @@ class FileStore:
 
     def delete(self, id: str) -> None:
         file = FileId(id)
-        run, fence, n = file.origin
+        if file.shared:
+            raise UsageError(
+                f"{file.name} is what a shared name stands for, which is not deleted by a task",
+                hint="Put another file under the name; programs outside give it up by store.names.delete.",
+            )
         with self._lock:
-            mine = self._written.pop(n, None) if (run, fence) == (self._run, self._fence) else None
+            mine = self._written.pop(file.origin.n, None) if self.wrote(file) else None
             self._deleted.setdefault(file, mine)
         self._remove_copies(file)
 
