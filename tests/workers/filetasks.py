@@ -47,6 +47,10 @@ def stream(known: str, size: int = -1) -> bytes:
         return source.read(size)
 
 
+def read_twice(known: str) -> list[bytes]:
+    return [files.read(known).read_bytes(), stream(known)]
+
+
 def text_stream(known: str, encoding: str, errors: str | None = None) -> str:
     with files.open(known, encoding, errors) as source:
         return source.read()

@@ -238,6 +238,21 @@ def test_whether_a_file_is_there_is_the_engines_to_say(engine: FakeEngine) -> No
     assert told(engine, "exists", FileId.of(file.origin, bytes(32), 5, "x")) is False, "its bytes are gone"
 
 
+@pytest.mark.parametrize("how", ["stream", "get"])
+def test_what_is_not_there_is_not_read(engine: FakeEngine, how: str) -> None:
+    """Though its bytes are. Of an input it is not asked."""
+    file = told(engine, "put", b"of a failed attempt")
+    engine.answer = functools.partial(_always, False)
+    failure = call(engine, how, str(file)).failure
+    assert failure is not None and failure.kind == "NotFoundError" and str(file) in failure.message
+    asked = len(engine.asks)
+    assert call(engine, how, file).failure is None
+    assert len(engine.asks) == asked
+    engine.answer = functools.partial(_always, True)
+    assert told(engine, "read_twice", str(file)) == [b"of a failed attempt"] * 2
+    assert len(engine.asks) == asked + 1, "once"
+
+
 # -------------------------------------------------------------------------------------------------------- deleting
 
 

@@ -97,7 +97,7 @@ def read(id: str, path: PathLike | None = None, *, mutable: bool = False, link: 
         Where it is. Whatever you do to it, the stored file stays as it is.
 
     Raises:
-        NotFoundError: if there is no such file in the store, or no directory to put it into.
+        NotFoundError: if there is no such file in the store, as `exists` says, or no directory to put it into.
         UsageError: if something is at `path`, or the text is no id.
     """
     return _files("read", _READ).read(id, path, mutable=mutable, link=link)
@@ -120,7 +120,7 @@ def open(id: str, encoding: str | None = None, errors: str | None = None) -> IO[
         errors: what to do about bytes that are no text, as for Python's `open`.
 
     Raises:
-        NotFoundError: if there is no such file in the store.
+        NotFoundError: if there is no such file in the store, as `exists` says.
         UsageError: if the text is no id.
     """
     return _files("open", _READ).open(id, encoding, errors)

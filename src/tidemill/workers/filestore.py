@@ -72,6 +72,7 @@ class FileStore:
         self._deleted: dict[FileId, Written | None] = {}
         self._used: dict[tuple[FileId, str], float] = {}
         self._copies: dict[str, FileId] = {}
+        self._found: set[FileId] = set()
         self._peak = 0
         self._over = False
 
@@ -111,7 +112,7 @@ class FileStore:
     # --------------------------------------------------------------------------------------------------------- reading
 
     def read(self, id: str, path: PathLike | None, *, mutable: bool, link: bool) -> Path:
-        file = self._known(id)
+        file = self._there(id)
         with self._finding(file):
             data = self._small(file)
             if path is not None:
@@ -155,7 +156,7 @@ class FileStore:
         return place
 
     def open(self, id: str, encoding: str | None, errors: str | None) -> IO[Any]:
-        file = self._known(id)
+        file = self._there(id)
         stream = source(self._content(file), encoding, errors)
         self._note(file, "")
         return stream
@@ -185,6 +186,21 @@ class FileStore:
             raise NotFoundError(f"the file {file.name} was deleted by this task")
         if self.wrote(file) and file.origin.n not in self._written:
             raise NotFoundError(f"this task wrote no file {file}")
+        return file
+
+    def _there(self, id: str) -> FileId:
+        """A file that may be read. The engine is asked once, and not for what came as an input: those may be many, and
+        what has gone since is made again.
+        """
+        file = self._known(id)
+        if file.stored or file.shared or self.wrote(file) or file in self._found:
+            return file
+        if not self._ask("file.exists", {"id": str(file)}):
+            raise NotFoundError(
+                f"there is no file {file}, or not any more",
+                hint="What an attempt writes is there for others once it has ended well, until it is deleted.",
+            )
+        self._found.add(file)
         return file
 
     def present(self, id: str) -> FileId:
