@@ -125,7 +125,7 @@ class FileStore:
                 place = self._deliver_here(file, data, link=link and not mutable)
         with self._lock:
             self._copies[place] = file
-        self._note(file, place)
+            self._used.setdefault((file, place), time.time())
         return Path(place)
 
     def _deliver(self, file: FileId, data: bytes | None, place: str, *, link: bool) -> bool:
@@ -158,7 +158,8 @@ class FileStore:
     def open(self, id: str, encoding: str | None, errors: str | None) -> IO[Any]:
         file = self._there(id)
         stream = source(self._content(file), encoding, errors)
-        self._note(file, "")
+        with self._lock:
+            self._used.setdefault((file, ""), time.time())
         return stream
 
     def _content(self, file: FileId) -> bytes | Iterator[bytes]:
@@ -231,10 +232,6 @@ class FileStore:
                 if not self._objects().exists([file.digest]):
                     raise LostFile(file, self._objects().url) from error
             raise
-
-    def _note(self, file: FileId, place: str) -> None:
-        with self._lock:
-            self._used.setdefault((file, place), time.time())
 
     # -------------------------------------------------------------------------------------------------------- deleting
 
