@@ -17,7 +17,6 @@ from tests.objects.web import Web, serving
 from tidemill.model.digest import digest
 from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.file import File
-from tidemill.model.fileid import FileId, Origin
 from tidemill.stores.state import blocks
 from tidemill.testing.objects_data import some_bytes
 
@@ -312,13 +311,26 @@ def test_urls_of_stored_files(flows: Any, store: tm.Store, web: Web, tree: Path)
             assert stream.read() == b"CONTENT"
         assert not os.stat(Path(url.removeprefix("file://"))).st_mode & 0o222
     assert tm.urls.list(store.url_of(store.fetch(str(tree)))) == ["deep/", "tool"]
-    ident = FileId.of(Origin(1, 1, 1), digest(b"CONTENT"), 7, "named.txt")
+    ident = store.files.write(b"CONTENT", "named.txt")
     for what in (ident, str(ident)):
         assert store.url_of(what).endswith("/named.txt")
     store.send(ident, web.url + "/named")
     assert web.files["/named"] == b"CONTENT"
     with pytest.raises(UsageError, match="is not the id of a file"):
         store.url_of("file:1.1.1:x")
+
+
+def test_what_is_deleted_is_not_given_away(store: tm.Store, tmp_path: Path) -> None:
+    """Not its address either, though its bytes may be there for a while."""
+    one = store.files.write(b"gone", "gone.txt")
+    assert store.url_of(one) and store.send(one, str(tmp_path / "before")).size == 4
+    store.files.delete(one)
+    for given in (one, str(one)):
+        with pytest.raises(NotFoundError, match="was deleted"):
+            store.url_of(given)
+        with pytest.raises(NotFoundError, match="was deleted"):
+            store.send(given, str(tmp_path / "after"))
+    assert not (tmp_path / "after").exists()
 
 
 def test_signed_urls(moto: S3Server, tmp_path: Path) -> None:
@@ -352,7 +364,7 @@ def test_commands_for_addresses(store: tm.Store, web: Web, tree: Path, tmp_path:
     assert tidemill(tmp_path, "ls", str(tree)).stdout.split() == ["-", "deep/", "20", "tool"]
     listed = json.loads(tidemill(tmp_path, "ls", web.url + "/large", "--json").stdout)
     assert listed == {"url": web.url + "/large", "kind": "file", "entries": [{"name": "large", "size": 9 << 20}]}
-    ident = FileId.of(Origin(1, 1, 1), digest(b"content"), 7, "named.txt")
+    ident = store.files.write(b"content", "named.txt")
     url = tidemill(tmp_path, "url", ident, *place, "--expires", "10m")
     assert Path(url.stdout.strip().removeprefix("file://")).read_text() == "content", url.stderr
     for words in (["fetch"], ["ls", web.url + "/nothing"], ["ls", web.url.replace("//", "//me:word@")]):

@@ -121,6 +121,17 @@ def test_deletions_count_with_the_outcome(drive: Drive) -> None:
         d.control(files.delete, FileId(f"file:7.7.7:{ONE.hex()}:1:-:never"))
 
 
+def test_what_a_task_wrote_and_deleted_itself_goes_to_the_journal(drive: Drive) -> None:
+    """It never becomes a file. Of a failed attempt it is told among what was written."""
+    d = drive(NUMBER)
+    _, (one, two) = start(d, 1, 2)
+    own = id_of(one, a_file(1, ONE))
+    foreign = id_of(one, a_file(1, TWO))
+    assert d.hand_in(good(d, one, deleted=[str(own)]), good(d, two, deleted=[str(foreign)])) == [Answer.ACCEPTED] * 2
+    assert states(d, own, foreign) == [-1, -1]
+    assert journal(d) == {ONE}
+
+
 def test_an_id_is_never_used_again(drive: Drive) -> None:
     d = drive(NUMBER)
     first = d.control(files.write, ONE, 1, 0o644, "a")

@@ -18,6 +18,7 @@ from tests.engine.clocks import RunningClock
 from tests.engine.tasks import NUMBER
 from tidemill.engine import files, names
 from tidemill.model.digest import digest
+from tidemill.model.errors import NotFoundError
 from tidemill.model.fileid import FileId
 from tidemill.server import deletions
 from tidemill.stores.objects import LocalStore
@@ -27,7 +28,7 @@ from tidemill.testing.engine import EngineDriver
 
 MARGIN = 0.008
 """Seconds; a file system's clock is some milliseconds behind."""
-CONTENTS = 6
+CONTENTS = 12
 ME = names.Writer(0, "me")
 CHILD = Path(__file__).parent / "programs" / "write_and_delete.py"
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,9 @@ class World:
         self.random = random.Random(seed)
         self.directory = directory
         self.ids: dict[FileId, int] = {}
+        self.gone: dict[FileId, int] = {}
         self.named: dict[str, set[int]] = {}
+        self.versions: set[int] = set()
         self.foldered: set[int] = set()
         self.pending: files.Sentence | None = None
 
@@ -58,13 +61,28 @@ class World:
         if self.ids:
             one = self.random.choice(sorted(self.ids))
             self.d.control(files.delete, one)
-            del self.ids[one]
+            self.gone[one] = self.ids.pop(one)
 
     def name(self) -> None:
         n = self.random.randrange(CONTENTS)
         content = names.Content(self.objects.put(self.content(n)), 1, 0o644, "x", "file")
         self.d.control(names.put, ME, "file", content, None)
         self.named["file"] = {n}
+        self.versions.add(n)
+
+    def name_by_id(self) -> None:
+        """Whoever asks for it saw the file some time ago."""
+        if self.ids or self.gone:
+            one = self.random.choice(sorted([*self.ids, *self.gone]))
+            content = names.Content(one.digest, one.size, one.mode, one.name, "file", one)
+            try:
+                self.d.control(names.put, ME, "file", content, None)
+            except NotFoundError:
+                assert one in self.gone
+                return
+            assert one in self.ids
+            self.named["file"] = {self.ids[one]}
+            self.versions.add(self.ids[one])
 
     def folder(self) -> None:
         found = self.random.sample(range(CONTENTS), 2)
@@ -108,8 +126,8 @@ class World:
         self.d.crash()
 
     def check(self) -> None:
-        """What is named is there."""
-        wanted = set(self.ids.values()).union(*self.named.values())
+        """What is named, or was, is there."""
+        wanted = self.versions.union(self.ids.values(), *self.named.values())
         lost = {n for n in wanted if not self.objects.exists([digest(self.content(n))])}
         assert not lost
 
@@ -130,8 +148,8 @@ class World:
 def test_whatever_happens_nothing_that_is_named_is_deleted(url: str, tmp_path: Path, seed: int) -> None:
     world = World(url, tmp_path, seed)
     acts: list[Callable[[], None]] = [
-        *[world.write] * 3, *[world.delete] * 3, *[world.name] * 2, world.folder, world.give_up, *[world.age] * 3,
-        *[world.look] * 2, *[world.act] * 3, world.crash,
+        *[world.write] * 3, *[world.delete] * 3, world.name, *[world.name_by_id] * 2, world.folder, world.give_up,
+        *[world.age] * 3, *[world.look] * 2, *[world.act] * 3, world.crash,
     ]  # fmt: skip
     for _ in range(100):
         world.random.choice(acts)()
@@ -148,8 +166,8 @@ def test_whatever_happens_nothing_that_is_named_is_deleted(url: str, tmp_path: P
     for one in fresh:
         world.d.control(files.delete, one)
     world.settle()
-    # what ever stood in a directory is left to gc, which reads them all
-    assert world.stays(set(range(CONTENTS))) == world.foldered
+    # what ever stood in a directory is left to gc, which reads them all, and so is what a name ever stood for
+    assert world.stays(set(range(CONTENTS))) == world.foldered | world.versions
     world.d.close()
 
 

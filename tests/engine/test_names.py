@@ -9,9 +9,10 @@ import pytest
 
 from tests.engine.conftest import Drive
 from tests.engine.tasks import NUMBER
-from tidemill.engine import control, messages, names
+from tidemill.engine import control, files, messages, names
 from tidemill.model.digest import digest
 from tidemill.model.errors import ChangedError, NotFoundError, UsageError
+from tidemill.model.fileid import FileId, Origin
 from tidemill.model.protocol import Ask, Claimed, Note, Told
 from tidemill.server import inquiries
 from tidemill.server.orders import order
@@ -108,6 +109,72 @@ def test_a_run_that_asks_again_changes_nothing(drive: Drive) -> None:
     assert put(d, None, names.Writer(6, "number"), content(TWO)) == 3
 
 
+def by_id(one: FileId) -> names.Content:
+    return names.Content(one.digest, one.size, one.mode, one.name, "file", one)
+
+
+def test_a_run_that_puts_the_same_file_again_changes_nothing(drive: Drive) -> None:
+    """Also when somebody has deleted the file meanwhile: the name stands for it already."""
+    d = drive(NUMBER)
+    run = names.Writer(5, "number")
+    one = d.control(files.write, ONE, 7, 0o644, "f")
+    assert [put(d, expect, run, by_id(one)) for expect in (0, 0, None)] == [1, 1, 1]
+    d.control(files.delete, one)
+    assert put(d, 0, run, by_id(one)) == 1
+
+
+@pytest.mark.parametrize("state", ["there", "deleted", "deleted, and there again", "never there", "another digest"])
+def test_a_name_stands_for_a_file_that_is_there(drive: Drive, state: str) -> None:
+    d = drive(NUMBER)
+    one = d.control(files.write, ONE, 7, 0o644, "f")
+    if "deleted" in state:
+        d.control(files.delete, one)
+        d.control(lambda turn: files.condemned(turn, b"", 100))
+    if "again" in state:
+        one = d.control(files.write, ONE, 7, 0o644, "f")
+    elif state == "never there":
+        one = FileId(one.replace("file:0.1.1", "file:9.1.1"))
+    elif state == "another digest":
+        one = FileId(one.replace(ONE.hex(), TWO.hex()))
+    if state in {"there", "deleted, and there again"}:
+        assert put(d, None, what=by_id(one)) == 1
+        return
+    with pytest.raises(NotFoundError, match="there is no file"):
+        put(d, None, what=by_id(one))
+    with pytest.raises(NotFoundError):
+        d.control(names.get, 1, "model")
+
+
+def test_what_a_name_gave_may_be_named_for_ever(drive: Drive) -> None:
+    """Its bytes stay, though the name moved on and no file has them: until garbage is collected."""
+    d = drive(NUMBER)
+    one = d.control(files.write, ONE, 7, 0o644, "f")
+    put(d, what=by_id(one))
+    put(d, what=content(TWO))
+    d.control(files.delete, one)
+    assert d.control(lambda turn: files.condemned(turn, b"", 100)).condemned == []
+    given = FileId.of(Origin(0, 0, 1), ONE, 7, "f")
+    assert put(d, what=by_id(given)) == 3
+    with pytest.raises(NotFoundError):
+        put(d, what=by_id(FileId.of(Origin(0, 0, 1), bytes(32), 7, "f")))
+
+
+def test_every_engine_knows_of_a_file_that_is_being_deleted(postgres_database: str) -> None:
+    with (
+        closing(EngineDriver(postgres_database, [NUMBER])) as first,
+        closing(EngineDriver(postgres_database, [NUMBER])) as second,
+    ):
+        one = first.control(files.write, ONE, 7, 0o644, "f")
+        first.control(files.delete, one)
+        found = first.control(lambda turn: files.condemned(turn, b"", 100)).condemned
+        for d in (first, second):
+            with pytest.raises(NotFoundError):
+                put(d, what=by_id(one))
+        first.control(files.gone, found)
+        with pytest.raises(NotFoundError):
+            put(second, what=by_id(one))
+
+
 def test_of_engines_that_put_at_once_one_wins_each_round(postgres_database: str) -> None:
     drivers = [EngineDriver(postgres_database, [NUMBER]) for _ in range(WRITERS)]
 
@@ -149,7 +216,6 @@ def test_questions_of_running_tasks(drive: Drive) -> None:
     for nonsense in ({}, {"name": 5}, {"name": "a", "digest": b"short"}, {"name": "a", **what, "size": -1}):
         assert ask(d, one, "name.put", **nonsense).code == "TM100"
     assert ask(d, one, "no.such.thing").code == "TM100"
-    assert ask(d, one, "name.delete", name="model").result is True
     written: Any = d.control(order, "file.write", {"digest": TWO.hex(), "size": 3, "mode": 0o644, "name": "x"})
     assert ask(d, one, "file.exists", id=written["id"]).result is True
     assert d.control(order, "file.delete", {"id": written["id"]}) == {"deleted": True}

@@ -11,6 +11,7 @@ import pytest
 from tidemill.client.store import Store
 from tidemill.engine import files as engine_files
 from tidemill.engine.engine import Engine
+from tidemill.model.errors import NotFoundError
 from tidemill.model.fileid import FileId
 from tidemill.server.deletions import Deletions
 from tidemill.stores.objects import local_path
@@ -47,6 +48,21 @@ def test_what_is_deleted_goes_and_what_is_needed_stays(store: Store) -> None:
     wait_for(lambda: not store.objects.exists([gone.digest]), "the bytes to go")
     wait_for(lambda: not files.any_journaled(store.db), "the journal to be worked off")
     assert store.names.open("n").read() == b"n" * LARGE
+    store.close()
+
+
+def test_what_a_name_stood_for_stays_until_garbage_is_collected(store: Store, tmp_path: Path) -> None:
+    """Also when it was put by the id of a file that is deleted later."""
+    one, gone = (old(store, store.files.write(letter * LARGE)) for letter in (b"1", b"2"))
+    assert [store.names.put("n", one), store.names.put("n", b"new")] == [1, 2]
+    for file in (old(store, one), gone):
+        store.files.delete(file)
+    wait_for(lambda: not files.any_journaled(store.db), "the journal to be worked off")
+    assert not store.objects.exists([gone.digest])
+    store.send(store.names.history("n")[0], str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == b"1" * LARGE
+    with pytest.raises(NotFoundError, match="there is no file"):
+        store.names.put("n", one)
     store.close()
 
 

@@ -47,6 +47,10 @@ def stream(known: str, size: int = -1) -> bytes:
         return source.read(size)
 
 
+def read_twice(known: str) -> list[bytes]:
+    return [files.read(known).read_bytes(), stream(known)]
+
+
 def text_stream(known: str, encoding: str, errors: str | None = None) -> str:
     with files.open(known, encoding, errors) as source:
         return source.read()
@@ -106,9 +110,10 @@ def unzipped(known: FileId) -> list[int]:
         return [one.file_size for one in archive.infolist()]
 
 
-def then_fail(data: bytes) -> None:
+def then_fail(data: bytes, deleted: bytes, foreign: FileId) -> None:
     put(data)
-    files.delete(put(b"other"))
+    files.delete(put(deleted))
+    files.delete(foreign)
     raise ValueError("no")
 
 
@@ -166,8 +171,8 @@ def delete(ids: list[FileId]) -> Any:
     return found
 
 
-def delete_own() -> None:
-    files.delete(put(b"of this attempt"))
+def delete_own(data: bytes) -> None:
+    files.delete(put(data))
 
 
 def temporaries() -> Any:
@@ -394,6 +399,17 @@ def put_named(name: str, data: bytes, expect: int | None) -> Any:
     path = files.temporary()
     path.write_bytes(data)
     return files.put(name, path, expect)
+
+
+def name_it(name: str, known: FileId) -> int:
+    return files.put(name, known)
+
+
+def name_own(name: str, data: bytes, deleted: bool) -> int:
+    known = put(data)
+    if deleted:
+        files.delete(known)
+    return files.put(name, known)
 
 
 def replace_named(name: str, data: bytes, meanwhile: bytes | None) -> Any:

@@ -238,6 +238,21 @@ def test_whether_a_file_is_there_is_the_engines_to_say(engine: FakeEngine) -> No
     assert told(engine, "exists", FileId.of(file.origin, bytes(32), 5, "x")) is False, "its bytes are gone"
 
 
+@pytest.mark.parametrize("how", ["stream", "get"])
+def test_what_is_not_there_is_not_read(engine: FakeEngine, how: str) -> None:
+    """Though its bytes are. Of an input it is not asked."""
+    file = told(engine, "put", b"of a failed attempt")
+    engine.answer = functools.partial(_always, False)
+    failure = call(engine, how, str(file)).failure
+    assert failure is not None and failure.kind == "NotFoundError" and str(file) in failure.message
+    asked = len(engine.asks)
+    assert call(engine, how, file).failure is None
+    assert len(engine.asks) == asked
+    engine.answer = functools.partial(_always, True)
+    assert told(engine, "read_twice", str(file)) == [b"of a failed attempt"] * 2
+    assert len(engine.asks) == asked + 1, "once"
+
+
 # -------------------------------------------------------------------------------------------------------- deleting
 
 
@@ -247,15 +262,25 @@ def test_deleting_is_told_and_not_done(engine: FakeEngine) -> None:
     assert engine.value(outcome) == [(False, False)] * 2
     assert outcome.deleted == [str(file) for file in ids]
     assert engine.objects.exists([file.digest for file in ids]) == {file.digest for file in ids}
-    own = call(engine, "delete_own")
-    assert (own.files, own.deleted) == ([], []), "what was never there needs no deleting"
 
 
-def test_a_failed_attempt_has_written_and_deleted_nothing(engine: FakeEngine) -> None:
-    outcome = call(engine, "then_fail", b"of a failed attempt")
+@pytest.mark.parametrize("size", [10, SMALL + 1])
+def test_what_a_task_wrote_and_deleted_is_told_to_be_deleted(engine: FakeEngine, size: int) -> None:
+    outcome = call(engine, "delete_own", blob(size))
+    assert (outcome.files, [FileId(one).origin for one in outcome.deleted]) == ([], [(outcome.run, outcome.fence, 1)])
+
+
+@pytest.mark.parametrize("size", [10, SMALL + 1])
+def test_of_a_failed_attempt_is_told_what_is_stored(engine: FakeEngine, size: int) -> None:
+    """So that it is deleted; its deletions of others' files are not."""
+    data, other = b"d" * size, b"o" * size
+    file = told(engine, "put", b"of another")
+    outcome = call(engine, "then_fail", data, other, file)
     assert outcome.failure is not None and outcome.failure.kind == "ValueError"
-    assert (outcome.files, outcome.deleted) == ([], [])
-    assert not engine.objects.exists([digest(b"of a failed attempt")])
+    stored = {digest(data), digest(other)} if size > SMALL else set()
+    assert {written.digest for written in outcome.files} == stored == engine.objects.exists(stored)
+    assert outcome.deleted == []
+    assert engine.objects.exists([digest(data), digest(other)]) == stored
 
 
 # --------------------------------------------------------------------------------------------------- what is temporary
@@ -381,11 +406,12 @@ class Names:
                 raise NotFoundError(f"there is no name {args['name']}")
             return row
         assert ask.name == "name.put"
-        assert self.engine.objects.exists([args["digest"]]), "the bytes are durable before the name moves"
+        digest = FileId(args["id"]).digest if "id" in args else args["digest"]
+        assert self.engine.objects.exists([digest]), "the bytes are durable before the name moves"
         version = row["version"] if row else 0
         if args["expect"] is not None and args["expect"] != version:
             raise ChangedError(f"{args['name']} has moved", hint="Read it again.")
-        self.rows[args["name"]] = {**args, "version": version + 1}
+        self.rows[args["name"]] = {**args, "digest": digest, "version": version + 1}
         return version + 1
 
 
@@ -407,6 +433,24 @@ def test_a_shared_name_is_put_and_read(engine: FakeEngine, names: Names) -> None
     failure = call(engine, "put_named", "model", b"three", 1).failure
     assert failure is not None and failure.kind == "ChangedError"
     assert told(engine, "put_named", "new", b"", 0) == 1
+
+
+def test_a_file_of_another_is_put_by_its_id(engine: FakeEngine, names: Names) -> None:
+    """The engine knows whether it is there still; of its own the task does."""
+    file = told(engine, "put", b"of another")
+    assert told(engine, "name_it", "model", file) == 1
+    assert engine.asks[-1].args == {"name": "model", "id": str(file), "expect": None}
+    assert told(engine, "name_own", "model", b"own", False) == 2
+    assert engine.asks[-1].args["digest"] == digest(b"own")
+    failure = call(engine, "name_own", "model", b"own", True).failure
+    assert failure is not None and failure.kind == "NotFoundError"
+
+
+def test_what_a_shared_name_stands_for_is_not_deleted(engine: FakeEngine, names: Names) -> None:
+    assert told(engine, "put_named", "model", b"one", None) == 1
+    file, *_ = told(engine, "get_named", "model")
+    failure = call(engine, "delete", [file]).failure
+    assert failure is not None and failure.kind == "UsageError" and "shared name" in failure.message
 
 
 def test_a_change_meanwhile_is_seen(engine: FakeEngine, names: Names) -> None:

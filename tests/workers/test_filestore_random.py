@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.workers.test_filestore import blob, call
 from tidemill.model.digest import digest
+from tidemill.model.fileid import FileId
 from tidemill.stores.objects.interface import SMALL
 from tidemill.testing.workers import FakeEngine
 
@@ -77,7 +78,8 @@ def test_random_operations_do_what_the_model_does(engine: FakeEngine, steps: lis
     assert engine.value(outcome) == expected
     left = [digest(data) for one, data in enumerate(model.contents) if one not in model.deleted]
     assert [written.digest for written in outcome.files] == left
-    assert outcome.deleted == []
+    assert {FileId(one).digest for one in outcome.deleted} == {digest(model.contents[one]) for one in model.deleted}
+    assert len(outcome.deleted) == len(model.deleted)
     assert engine.objects.exists(left) == set(left)
     read = {digest(model.contents[number % len(model.contents)]) for number in range(9)} if model.contents else set()
     assert {used for used, *_ in outcome.used} <= read

@@ -76,7 +76,6 @@ class Put(NamedTuple):
     mode: int
     base: str
     kind: str
-    fresh: bool = True
 
 
 class Files:
@@ -122,7 +121,7 @@ class Files:
             NotFoundError: there is no such file any more, or no such directory.
             UsageError: something is there already.
         """
-        one = self._there(id)
+        one = there(self._store, id)
         return deliver(self._store.objects, one.digest, one.mode, one.name, path)
 
     @without_our_frames
@@ -138,7 +137,7 @@ class Files:
             NotFoundError: there is no such file any more.
             UsageError: another mode.
         """
-        one = self._there(id)
+        one = there(self._store, id)
         return opened(self._store.objects, one.digest, one.size, mode, encoding, errors)
 
     @without_our_frames
@@ -185,25 +184,6 @@ class Files:
         if what.kind != "block":
             raise UsageError(f"{id} is a {what.kind}, but only runs and blocks have files")
         return describe(db, _of_block(db, what.number))
-
-    def _there(self, id: str) -> FileId:
-        """A file that is there.
-
-        Raises:
-            NotFoundError: it is not.
-        """
-        one = FileId(id)
-        if one.shared and self.exists(one):
-            return one
-        row = find(self._store.db, one)
-        if row is None:
-            raise NotFoundError(
-                f"there is no file {one}",
-                hint="It is of another store, or the attempt that writes it has not ended well.",
-            )
-        if row.state != files.COMPLETE:
-            raise NotFoundError(f"the file {one.name!r} {_GONE[DatumState(row.state)]} ({one})")
-        return one
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
@@ -296,6 +276,26 @@ def find(db: Database, one: FileId) -> FileRow | None:
     """The row of a file."""
     row = files.get(db, one.origin) if files.known(db) else None
     return row if row is not None and bytes(row.digest) == one.digest else None
+
+
+def there(store: Store, id: str) -> FileId:
+    """A file that is there.
+
+    Raises:
+        NotFoundError: it is not.
+        UsageError: this is no id.
+    """
+    one = FileId(id)
+    if one.shared and store.files.exists(one):
+        return one
+    row = find(store.db, one)
+    if row is None:
+        raise NotFoundError(
+            f"there is no file {one}", hint="It is of another store, or the attempt that writes it has not ended well."
+        )
+    if row.state != files.COMPLETE:
+        raise NotFoundError(f"the file {one.name!r} {_GONE[DatumState(row.state)]} ({one})")
+    return one
 
 
 def id_of(row: FileRow) -> FileId:

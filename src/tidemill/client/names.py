@@ -11,13 +11,12 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from tidemill.client import files, views
-from tidemill.client.files import Put, Source
+from tidemill.client.files import Source
 from tidemill.engine import names as engine_names
 from tidemill.model.digest import show as show_digest
-from tidemill.model.errors import NotFoundError, UsageError, without_our_frames
+from tidemill.model.errors import UsageError, without_our_frames
 from tidemill.model.fileid import FileId
 from tidemill.model.preview import size_text
-from tidemill.stores.state import files as file_rows
 from tidemill.stores.state import names
 from tidemill.stores.state.names import Version
 
@@ -107,11 +106,15 @@ class Names:
         """
         engine_names.check(name)
         with files.asking(self._store) as connection:
-            found = self._content(source)
-            told = connection.ask(
-                "name.put", name=name, digest=found.digest.hex(), size=found.size, mode=found.mode,
-                base=found.base or name, kind=found.kind, expect=expect, who=_me(), fresh=found.fresh,
-            )  # fmt: skip
+            if isinstance(source, str) and source.startswith("file:"):
+                what: dict[str, object] = {"id": str(FileId(source))}
+            else:
+                found = files.put(self._store.objects, source, folders=True)
+                what = {
+                    "digest": found.digest.hex(), "size": found.size, "mode": found.mode, "base": found.base or name,
+                    "kind": found.kind,
+                }  # fmt: skip
+            told = connection.ask("name.put", name=name, expect=expect, who=_me(), **what)
         assert isinstance(told, dict)
         return int(told["version"])
 
@@ -184,15 +187,6 @@ class Names:
         if found is None or found.digest is None:
             raise engine_names.missing(name, found)
         return found
-
-    def _content(self, source: Source) -> Put:
-        if not isinstance(source, str) or not source.startswith("file:"):
-            return files.put(self._store.objects, source, folders=True)
-        one = FileId(source)
-        row = files.find(self._store.db, one)
-        if row is None or row.state != file_rows.COMPLETE:
-            raise NotFoundError(f"there is no file {one} any more")
-        return Put(one.digest, one.size, one.mode, one.name, "file", fresh=False)
 
 
 def _me() -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from tidemill.client.connection import connect
+from tidemill.client.files import there
 from tidemill.client.names import NamedFile
 from tidemill.client.results import Reader
 from tidemill.client.store import Store, read
@@ -169,6 +170,7 @@ def _ref(store: Store, what: Sendable) -> Ref:
     if isinstance(what, str) and what.startswith("file:") and not what.startswith("file:/"):
         what = FileId(what)
     if isinstance(what, FileId):
+        there(store, what)
         return Ref(what.digest, what.size, "file", what.name, what.mode)
     if isinstance(what, NamedFile):
         if not what.digest:

@@ -66,7 +66,6 @@ class Engine:
         memory: bytes of this machine, beyond which no request is raised; 0 if that is unknown.
         peaks: task -> until when an answer of `auto` holds, and that answer.
         temporary, journaled: whether there are temporary files, and bytes that may have to be deleted.
-        condemned: bytes that are being deleted.
         stale_hubs: hubs that were suspended and came back: their ready runs are looked up again when claimed.
     """
 
@@ -105,7 +104,6 @@ class Engine:
         self.forwards = self.follows = self.lifetimes = 0
         self.doomed = self.unexpanded = self.unfolded = False
         self.temporary = self.journaled = False
-        self.condemned: set[bytes] = set()
         self.next_timer = math.inf
 
     def reload(self) -> None:

@@ -5,7 +5,7 @@ the block of its run has ended well, changes its state there, and its digest goe
 which of these bytes nothing names; whoever serves the store deletes them and then reports them `gone`.
 
 What keeps bytes: a file that is there, an argument, a value that is or names them (a value that only holds the *id* of
-a file does not: the file's own row counts), a name that points to them. What may be in a directory is decided by who
+a file does not: the file's own row counts), a version of a name. What may be in a directory is decided by who
 can read its manifest.
 """
 
@@ -34,7 +34,7 @@ _DIR = re.compile(rb"\xa3dir|\xa5value")
 
 def record(turn: Turn, taken: list[tuple[Outcome, Leased]]) -> None:
     """Files, deletions and uses of attempts that have ended. Of one that failed only what it read counts; what it wrote
-    is to be deleted."""
+    is to be deleted, like what any has deleted of its own, which never becomes a row."""
     written: list[FileRow] = []
     doomed: list[FileId] = []
     gone: list[bytes] = []
@@ -50,7 +50,9 @@ def record(turn: Turn, taken: list[tuple[Outcome, Leased]]) -> None:
             )
             for w in o.files
         ]
-        doomed += _ids(o.deleted)
+        named = _ids(o.deleted)
+        doomed += named
+        gone += [one.digest for one in named if one.origin[:2] == (o.run, o.fence)]
     if used:
         files.use(turn.db, *zip(*used, strict=True))
     if written:
@@ -216,7 +218,6 @@ def condemned(turn: Turn, after: bytes, limit: int) -> Sentence:
     if named:
         files.drop(turn.db, *zip(*named, strict=True))
     oldest = files.oldest_lease(turn.db)
-    turn.engine.condemned.update(one.digest for one in looked if one not in named)
     return Sentence(
         [one for one in looked if one not in named],
         turn.now if oldest is None else min(turn.now, oldest),
@@ -230,7 +231,6 @@ def gone(turn: Turn, found: list[Condemned]) -> None:
     if found:
         files.drop(turn.db, *zip(*found, strict=True))
     turn.engine.journaled = files.any_journaled(turn.db)
-    turn.engine.condemned.difference_update(one.digest for one in found)
 
 
 def _needed(turn: Turn, digest: bytes) -> bool:

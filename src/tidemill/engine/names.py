@@ -1,7 +1,7 @@
 """Named files: a name points to bytes, and is moved to others by compare-and-swap.
 
 Every put is a new version, counted from 1; giving a name up is a version without bytes. Bytes of older versions stay
-until garbage is collected.
+until garbage is collected, however they came into the store.
 """
 
 import re
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from tidemill.engine import files as engine_files
 from tidemill.engine.turn import Turn
-from tidemill.model.errors import ChangedError, ConflictError, NotFoundError, UsageError
+from tidemill.model.errors import ChangedError, NotFoundError, UsageError
+from tidemill.model.fileid import FileId
 from tidemill.stores.state import files, names
 from tidemill.stores.state.names import Version
 
@@ -27,7 +28,7 @@ class Content(NamedTuple):
     Attributes:
         kind: "file" or "dir".
         base: the name of the file itself.
-        fresh: the bytes were put into the object store for this; else they were there before.
+        id: the file that it is, where the bytes were in the object store before; else they were put for this.
     """
 
     digest: bytes
@@ -35,7 +36,7 @@ class Content(NamedTuple):
     mode: int
     base: str
     kind: str
-    fresh: bool = True
+    id: FileId | None = None
 
 
 class Writer(NamedTuple):
@@ -83,18 +84,16 @@ def put(turn: Turn, by: Writer, name: str, content: Content, expect: int | None)
 
     Raises:
         ChangedError: it is at another version.
-        ConflictError: these bytes are being deleted just now.
+        NotFoundError: the file that it shall stand for is not there, or not any more.
         UsageError: it cannot be a name.
     """
-    if not content.fresh and content.digest in turn.engine.condemned:
-        raise ConflictError(
-            f"the file that {name!r} is to stand for is being deleted", hint="Write it again, and name that."
-        )
     for _ in range(ATTEMPTS):
         found = names.newest(turn.db, by.scope, check(name))
         if found is not None and _is_same(found, by, content, expect):
             return found.version
         _compare(name, found, expect)
+        if content.id is not None:
+            _find(turn, content.id)
         if _add(turn, by, name, found, content):
             if content.kind != "file":
                 files.note_folders(turn.db, [content.digest])
@@ -118,6 +117,19 @@ def give_up(turn: Turn, by: Writer, name: str, expect: int | None) -> bool:
     raise ChangedError(f"{name!r} is being changed by others all the time", hint="Try again.")
 
 
+def _find(turn: Turn, one: FileId) -> None:
+    """Know, in this transaction, that a row keeps the bytes of a file: what is deleted is decided in another one, which
+    sees the name.
+
+    Raises:
+        NotFoundError: none does.
+    """
+    if not (names.named(turn.db, one.digest) if one.shared else engine_files.exists(turn, one)):
+        raise NotFoundError(
+            f"there is no file {one}, or not any more", hint="Write what the name shall stand for, and put that."
+        )
+
+
 def _add(turn: Turn, by: Writer, name: str, found: Version | None, content: Content) -> bool:
     version = found.version + 1 if found is not None else 1
     digest, size, mode, base, kind, _ = content
@@ -133,7 +145,9 @@ def _is_same(found: Version, by: Writer, content: Content, expect: int | None) -
     """Whether this very put has been done before: a run asks again when it heard no answer."""
     if not by.run or found.run != by.run or (expect is not None and found.version != expect + 1):
         return False
-    return Content(found.digest or b"", found.size, found.mode, found.base, found.kind) == content
+    return (found.digest, found.size, found.mode, found.base, found.kind) == content._replace(
+        base=engine_files.text(content.base)
+    )[:5]
 
 
 def _compare(name: str, found: Version | None, expect: int | None) -> None:

@@ -97,7 +97,7 @@ def read(id: str, path: PathLike | None = None, *, mutable: bool = False, link: 
         Where it is. Whatever you do to it, the stored file stays as it is.
 
     Raises:
-        NotFoundError: if there is no such file in the store, or no directory to put it into.
+        NotFoundError: if there is no such file in the store, as `exists` says, or no directory to put it into.
         UsageError: if something is at `path`, or the text is no id.
     """
     return _files("read", _READ).read(id, path, mutable=mutable, link=link)
@@ -120,7 +120,7 @@ def open(id: str, encoding: str | None = None, errors: str | None = None) -> IO[
         errors: what to do about bytes that are no text, as for Python's `open`.
 
     Raises:
-        NotFoundError: if there is no such file in the store.
+        NotFoundError: if there is no such file in the store, as `exists` says.
         UsageError: if the text is no id.
     """
     return _files("open", _READ).open(id, encoding, errors)
@@ -160,7 +160,7 @@ def delete(id: str) -> None:
     the copies that it has. A failed attempt deletes nothing. To delete a file twice is no error.
 
     Raises:
-        UsageError: if the text is no id.
+        UsageError: if the text is no id, or one that `get` gave: that file is there while the name stands for it.
     """
     _files("delete", _READ).delete(id)
 
@@ -216,7 +216,7 @@ def put(name: str, path_or_id: PathLike, expect: int | str | None = None) -> int
 
     Raises:
         ChangedError: if it stands for something else by now; nothing was changed.
-        NotFoundError: if there is no such file.
+        NotFoundError: if there is no such file, or it has been deleted.
         UsageError: if this is no name.
     """
     return _names("put", _WRITE).put(name, path_or_id, expect)

@@ -34,18 +34,20 @@ class FileId(str):
         size: bytes.
         executable: whether the file it was written from had its owner's executable bit.
         name: base name.
+        stored: it was read from a value in the store: who put it there had it from an attempt that has ended well.
 
     Raises:
         UsageError: if the text is not such an id.
     """
 
-    __slots__ = ("digest", "executable", "name", "origin", "size")
+    __slots__ = ("digest", "executable", "name", "origin", "size", "stored")
 
     origin: Origin
     digest: bytes
     size: int
     executable: bool
     name: str
+    stored: bool
 
     def __new__(cls, text: object) -> Self:
         if isinstance(text, cls):
@@ -59,6 +61,7 @@ class FileId(str):
         made.size = int(found[5])
         made.executable = found[6] == "x"
         made.name = found[7]
+        made.stored = False
         return made
 
     @classmethod

@@ -183,8 +183,9 @@ class Outcome(Struct):
         failure: set when the attempt failed.
         growth: encoded `Growth` when the run returned calls.
         disk: peak bytes in its directories.
-        files: what it wrote to the store beside its results.
-        deleted: texts of the `FileId`s of files that shall be deleted, if it is accepted.
+        files: what it wrote to the store beside its results; if it failed, what of that is stored, to be deleted.
+        deleted: texts of the `FileId`s of files that shall be deleted, if it is accepted; also of its own, which then
+            are not among `files`.
         used: (digest, seconds since the epoch, path or "" where it was streamed, the run that wrote it or 0) of what it
             read beside its inputs.
     """

@@ -127,7 +127,9 @@ def id_ref(value: FileId) -> Ref:
 def ref_id(ref: Ref) -> FileId:
     """The inverse of `id_ref`."""
     origin, _, name = ref.name.partition("/")
-    return FileId.of(Origin(*map(int, origin.split("."))), ref.digest, ref.size, name, executable=ref.mode == 0o755)
+    found = FileId.of(Origin(*map(int, origin.split("."))), ref.digest, ref.size, name, executable=ref.mode == 0o755)
+    found.stored = True
+    return found
 
 
 Put = Callable[[object], Ref]

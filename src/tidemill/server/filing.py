@@ -69,13 +69,14 @@ def content(args: Arguments) -> names.Content:
     Raises:
         UsageError: the arguments do not say.
     """
+    if args.get("id") is not None:
+        one = FileId(text(args, "id"))
+        return names.Content(one.digest, one.size, one.mode, one.name, "file", one)
     kind = text(args, "kind", "file")
     if kind not in _KINDS:
         raise UsageError(f"kind must be one of {', '.join(_KINDS)}, not {kind!r}")
     mode = number(args, "mode", 0o644) & 0o777
-    return names.Content(
-        digest(args), number(args, "size"), mode, text(args, "base", ""), kind, args.get("fresh") is not False
-    )
+    return names.Content(digest(args), number(args, "size"), mode, text(args, "base", ""), kind)
 
 
 def shown(found: Version) -> dict[str, object]:

@@ -130,18 +130,12 @@ def _name_put(turn: Turn, ask: Ask) -> object:
     return names.put(turn, by, text(ask.args, "name"), found, optional(ask.args, "expect"))
 
 
-def _name_delete(turn: Turn, ask: Ask) -> object:
-    by = _writer(turn, ask)
-    return names.give_up(turn, by, text(ask.args, "name"), optional(ask.args, "expect"))
-
-
 def _file_exists(turn: Turn, ask: Ask) -> object:
     return files.exists(turn, FileId(text(ask.args, "id")))
 
 
 _ANSWERS: dict[str, Callable[[Turn, Ask], object]] = {
     "file.exists": _file_exists,
-    "name.delete": _name_delete,
     "name.get": _name_get,
     "name.put": _name_put,
 }

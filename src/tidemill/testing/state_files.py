@@ -152,12 +152,15 @@ class NamesSuite(StateSuite):
         for version in (a_version(1), a_version(2, TWO), a_version(1, THREE, name="z")):
             names.add(db, version)
         assert names.live(db) == {TWO, THREE}
-        assert [names.named(db, d) for d in (ONE, TWO, THREE)] == [False, True, True]
         names.add(db, a_version(3, None))
         assert names.newest(db, 1, "model") == a_version(3, None)
         assert names.live(db) == {THREE}
-        assert not names.named(db, TWO)
         assert [v.name for v in names.every(db)] == ["z"]
+
+    def test_what_a_version_stood_for_is_named_for_ever(self, db: Database) -> None:
+        for version in (a_version(1), a_version(2, TWO), a_version(3, None)):
+            names.add(db, version)
+        assert [names.named(db, d) for d in (ONE, TWO, THREE)] == [True, True, False]
 
     def test_of_those_who_insert_at_once_one_is_first(self, store: Database, opener: Opener) -> None:
         def put(who: str) -> bool:

@@ -133,7 +133,7 @@ class FakeEngine:
         self.reads: list[Read] = []
         self.notes: list[Note] = []
         self.asks: list[Ask] = []
-        self.answer: Callable[[Ask], object] = lambda _: None
+        self.answer: Callable[[Ask], object] = lambda ask: ask.name == "file.exists" or None
         self.hello: set[int] = set()
         self.gone: set[int] = set()
         self._path = list(path)

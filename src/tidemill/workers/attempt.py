@@ -105,7 +105,7 @@ class Attempts:
                 growth = encode_delta(grown)
                 self._scratch.stored()
             outs = [self._out(value) for value in values]
-            self._make_durable()
+            self._make_durable(last=True)
         except BaseException as error:  # noqa: BLE001 (SystemExit and the like are the user's, too)
             outs = []
             failure = self._failed(claim, error, reason)
@@ -161,15 +161,17 @@ class Attempts:
         finally:
             self._growing.reset()
 
-    def _make_durable(self) -> None:
-        """Called once for each attempt whose code has ended well: all that it has put is durable when this returns, so
-        that the outcome which names it may be sent.
+    def _make_durable(self, *, last: bool) -> None:
+        """All that the attempt has put is durable when this returns, so that what names it may be sent.
+
+        Args:
+            last: that is its outcome: its code has ended well.
 
         Raises:
             StoreError: some of it cannot be kept.
         """
         if self._running.used:
-            self._running.commit()
+            self._running.commit(last=last)
         if self._objects.cached is not None:
             self._objects.cached.flush()
 
@@ -236,7 +238,7 @@ class Attempts:
     def _durable_out(self, value: object) -> Out:
         """What is sent of a value while the run goes on: all that it names is durable."""
         found = self._out(value)
-        self._make_durable()
+        self._make_durable(last=False)
         return found
 
     def _leave(self, claim: Claimed, failure: Failure | None) -> None:

@@ -61,16 +61,18 @@ class FileStore:
     ) -> None:
         self._run, self._fence = origin
         self._objects = objects
-        self._scratch = scratch
-        self._temp = temp
+        # What `os.getcwd` says has no symbolic links in it.
+        self._scratch = Path(os.path.realpath(scratch))
+        self._temp = Path(os.path.realpath(temp))
         self._ask = ask
         self.intake = Intake(objects, self._temporary_root)
         self._numbers = count(1)
         self._lock = threading.RLock()
         self._written: dict[int, Written] = {}
-        self._deleted: dict[FileId, bool] = {}
+        self._deleted: dict[FileId, Written | None] = {}
         self._used: dict[tuple[FileId, str], float] = {}
         self._copies: dict[str, FileId] = {}
+        self._found: set[FileId] = set()
         self._peak = 0
         self._over = False
 
@@ -80,7 +82,8 @@ class FileStore:
         name = file_name(os.path.basename(os.fsdecode(path)) if name is None else name)
         digest, size, mode = self.intake.take(path)
         made = self._add(digest, size, mode, name, temporary=temporary)
-        place = os.path.abspath(os.fsdecode(path))
+        folder, base = os.path.split(os.path.abspath(os.fsdecode(path)))
+        place = os.path.join(os.path.realpath(folder), base)
         if any(place.startswith(os.path.join(folder, "")) for folder in (self._scratch, self._temp)):
             with self._lock:
                 self._copies[place] = made
@@ -109,29 +112,36 @@ class FileStore:
     # --------------------------------------------------------------------------------------------------------- reading
 
     def read(self, id: str, path: PathLike | None, *, mutable: bool, link: bool) -> Path:
-        file = self._known(id)
+        file = self._there(id)
         with self._finding(file):
             data = self._small(file)
             if path is not None:
                 place = os.path.abspath(os.fsdecode(path))
-                self._deliver(file, data, place, link=link and not mutable)
+                if not self._deliver(file, data, place, link=link and not mutable):
+                    raise UsageError(
+                        f"reading {file.name} would overwrite {place}", hint="Give a path where nothing is."
+                    )
             else:
                 place = self._deliver_here(file, data, link=link and not mutable)
         with self._lock:
             self._copies[place] = file
-        self._note(file, place)
+            self._used.setdefault((file, place), time.time())
         return Path(place)
 
-    def _deliver(self, file: FileId, data: bytes | None, place: str, *, link: bool) -> None:
-        """Put a file at `place`, where nothing may be; `data` are its bytes if it is small."""
+    def _deliver(self, file: FileId, data: bytes | None, place: str, *, link: bool) -> bool:
+        """Put a file at `place`; False if something is there. `data` are its bytes if it is small."""
         if data is not None:
-            written = _write_new(place, data, file.mode)
-        else:
-            written = not os.path.lexists(place)
-            if written:
-                staging.lay_out(self._objects(), file.digest, Path(place), mode=file.mode, link=link)
-        if not written:
-            raise UsageError(f"reading {file.name} would overwrite {place}", hint="Give a path where nothing is.")
+            return _write_new(place, data, file.mode)
+        # What lays it out replaces what is there: an empty file, which takes the place from anybody else.
+        if not _write_new(place, b"", file.mode):
+            return False
+        try:
+            staging.lay_out(self._objects(), file.digest, Path(place), mode=file.mode, link=link)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(place)
+            raise
+        return True
 
     def _deliver_here(self, file: FileId, data: bytes | None, *, link: bool) -> str:
         """Put a file into the task's directory, under its name: where."""
@@ -139,17 +149,17 @@ class FileStore:
         os.makedirs(folder, exist_ok=True)
         name = file.name if file.name not in {"", ".", ".."} else "file"
         place = os.path.join(folder, name)
-        if os.path.lexists(place):
+        while not self._deliver(file, data, place, link=link):
             import tempfile
 
             place = os.path.join(tempfile.mkdtemp(prefix="", dir=folder), name)
-        self._deliver(file, data, place, link=link)
         return place
 
     def open(self, id: str, encoding: str | None, errors: str | None) -> IO[Any]:
-        file = self._known(id)
+        file = self._there(id)
         stream = source(self._content(file), encoding, errors)
-        self._note(file, "")
+        with self._lock:
+            self._used.setdefault((file, ""), time.time())
         return stream
 
     def _content(self, file: FileId) -> bytes | Iterator[bytes]:
@@ -159,19 +169,39 @@ class FileStore:
 
     def exists(self, id: str) -> bool:
         file = FileId(id)
-        run, fence, n = file.origin
         if file in self._deleted:
             return False
-        if (run, fence) == (self._run, self._fence):
-            return n in self._written
+        if self.wrote(file):
+            return file.origin.n in self._written
         return (file.shared or bool(self._ask("file.exists", {"id": str(file)}))) and bool(
             self.intake.held(file.digest) is not None or self._objects().exists([file.digest])
         )
+
+    def wrote(self, file: FileId) -> bool:
+        """Whether this attempt wrote a file."""
+        return file.origin[:2] == (self._run, self._fence)
 
     def _known(self, id: str) -> FileId:
         file = FileId(id)
         if file in self._deleted:
             raise NotFoundError(f"the file {file.name} was deleted by this task")
+        if self.wrote(file) and file.origin.n not in self._written:
+            raise NotFoundError(f"this task wrote no file {file}")
+        return file
+
+    def _there(self, id: str) -> FileId:
+        """A file that may be read. The engine is asked once, and not for what came as an input: those may be many, and
+        what has gone since is made again.
+        """
+        file = self._known(id)
+        if file.stored or file.shared or self.wrote(file) or file in self._found:
+            return file
+        if not self._ask("file.exists", {"id": str(file)}):
+            raise NotFoundError(
+                f"there is no file {file}, or not any more",
+                hint="What an attempt writes is there for others once it has ended well, until it is deleted.",
+            )
+        self._found.add(file)
         return file
 
     def present(self, id: str) -> FileId:
@@ -203,10 +233,6 @@ class FileStore:
                     raise LostFile(file, self._objects().url) from error
             raise
 
-    def _note(self, file: FileId, place: str) -> None:
-        with self._lock:
-            self._used.setdefault((file, place), time.time())
-
     # -------------------------------------------------------------------------------------------------------- deleting
 
     def forget(self, id: str) -> None:
@@ -229,10 +255,14 @@ class FileStore:
 
     def delete(self, id: str) -> None:
         file = FileId(id)
-        run, fence, n = file.origin
+        if file.shared:
+            raise UsageError(
+                f"{file.name} is what a shared name stands for, which is not deleted by a task",
+                hint="Put another file under the name; programs outside give it up by store.names.delete.",
+            )
         with self._lock:
-            mine = (run, fence) == (self._run, self._fence) and self._written.pop(n, None) is not None
-            self._deleted.setdefault(file, not mine)
+            mine = self._written.pop(file.origin.n, None) if self.wrote(file) else None
+            self._deleted.setdefault(file, mine)
         self._remove_copies(file)
 
     # ------------------------------------------------------------------------------------------------- temporary files
@@ -263,28 +293,37 @@ class FileStore:
 
     # --------------------------------------------------------------------------------------------------------- the end
 
-    def commit(self) -> None:
-        """Before the attempt's outcome is told: make all that it wrote durable, and know that it is still there.
+    def commit(self, *, last: bool) -> None:
+        """Before anything is told of the attempt: make all that it wrote durable, and know that it is still there.
+
+        Args:
+            last: its outcome comes next; what a thread of it writes from now on is refused.
 
         Raises:
             StoreError: what was written cannot be kept, or some of it is gone already.
         """
-        self.intake.flush()
         with self._lock:
+            self._over = last  # before it is flushed: what is in the outcome has been
             digests = {written.digest for written in self._written.values()}
+        self.intake.flush()
         self.intake.check(digests)
 
     def end(self, *, accepted: bool) -> Ended:
         """The attempt is over: what to tell, and its temporary files are gone.
 
         Args:
-            accepted: it has succeeded, so what it wrote and deleted counts.
+            accepted: it has succeeded, so what it wrote and deleted counts. Else it is told what of it has been stored,
+                to be deleted.
         """
         self.usage()
+        stored = self.intake.stored
         with self._lock:
             self._over = True
-            files = list(self._written.values()) if accepted else []
-            deleted = [str(file) for file, journal in self._deleted.items() if journal] if accepted else []
+            files = list(self._written.values())
+            deleted = [str(file) for file, mine in self._deleted.items() if mine is None or stored(mine.digest)]
+            if not accepted:
+                files = [one for one in (*files, *self._deleted.values()) if one is not None and stored(one.digest)]
+                deleted = []
             used = [(one.digest, when, place, one.origin.run) for (one, place), when in self._used.items()]
         staging.remove(self._temp)
         return Ended(files, deleted, used, self._peak)

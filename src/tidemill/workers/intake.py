@@ -47,6 +47,10 @@ class Intake:
         """The bytes of a file that still waits in memory."""
         return self._held.get(digest)
 
+    def stored(self, digest: bytes) -> bool:
+        """Whether the bytes of a file have been put into the object store."""
+        return digest in self._put
+
     def take(self, path: PathLike) -> tuple[bytes, int, int]:
         """Store the file at `path` as it is now: (digest, size, mode).
 

@@ -129,10 +129,10 @@ class Running:
 
     # ------------------------------------------------------------------------------------------------- for the executor
 
-    def commit(self) -> None:
+    def commit(self, *, last: bool) -> None:
         """Make durable what the run under way wrote, see `FileStore.commit`."""
         if self._store is not None:
-            self._store.commit()
+            self._store.commit(last=last)
 
     def end(self, *, accepted: bool) -> Ended | None:
         """The code of the run has ended: do what it deferred, remove what is temporary.

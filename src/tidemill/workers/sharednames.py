@@ -48,7 +48,9 @@ class SharedNames:
         _checked(name)
         if isinstance(path_or_id, str) and path_or_id.startswith("file:"):
             file = self._store.present(path_or_id)
-            return self._move(name, file.digest, file.size, file.mode, file.name, expect, fresh=False)
+            if not self._store.wrote(file):
+                return self._ask_put(name, {"id": str(file)}, expect)
+            return self._move(name, file.digest, file.size, file.mode, file.name, expect)
         digest, size, mode = self._intake.take(path_or_id)
         base = file_name(os.path.basename(os.fsdecode(path_or_id)))
         return self._move(name, digest, size, mode, base, expect)
@@ -76,10 +78,12 @@ class SharedNames:
         else:
             raise UsageError(f"{mode!r} is no mode of a shared file", hint='It is "rb" or "wb"; text has an encoding.')
 
-    def _move(
-        self, name: str, digest: bytes, size: int, mode: int, base: str, expect: int | str | None, *, fresh: bool = True
-    ) -> int:
-        """Let a name stand for a file, which is durable before anybody is told of it."""
+    def _move(self, name: str, digest: bytes, size: int, mode: int, base: str, expect: int | str | None) -> int:
+        """Let a name stand for a file of this attempt, which is durable before anybody is told of it."""
+        self._intake.make_durable()
+        return self._ask_put(name, {"digest": digest, "size": size, "mode": mode, "base": base}, expect)
+
+    def _ask_put(self, name: str, what: dict[str, object], expect: int | str | None) -> int:
         if isinstance(expect, str):
             known = self._versions.get((name, expect))
             if known is None:
@@ -87,12 +91,7 @@ class SharedNames:
                     f"this task has not read {name} as {FileId(expect).name}", hint="Give what tm.files.get returned."
                 )
             expect = known
-        if fresh or self._intake.held(digest) is not None:
-            self._intake.make_durable()
-        asked = {
-            "name": name, "digest": digest, "size": size, "mode": mode, "base": base, "expect": expect, "fresh": fresh
-        }  # fmt: skip
-        return int(self._ask("name.put", asked))
+        return int(self._ask("name.put", {"name": name, **what, "expect": expect}))
 
 
 def _named(version: int, digest: bytes, size: int, mode: int, base: str) -> FileId:

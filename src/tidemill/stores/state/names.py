@@ -22,7 +22,7 @@ _EVERY = Statement(
     f"and {_IS_CURRENT} order by n.scope, n.name"
 )
 _LIVE = Statement(f"select distinct n.digest from name n where n.digest is not null and {_IS_CURRENT}")
-_NAMED = Statement(f"select 1 from name n where n.digest = ? and {_IS_CURRENT} limit 1")
+_NAMED = Statement("select 1 from name where digest = ? limit 1")
 
 
 class Version(NamedTuple):
@@ -88,5 +88,5 @@ def live(db: Database) -> set[bytes]:
 
 
 def named(db: Database, digest: bytes) -> bool:
-    """Whether a name points to these bytes now."""
+    """Whether a name points to these bytes, or did."""
     return db.one(_NAMED, digest) is not None
