@@ -221,6 +221,8 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "11 addresses of stored files": (
         "tests/client/test_transfer.py::test_urls_of_stored_files",
         "tests/client/test_transfer.py::test_signed_urls",
+        "tests/client/test_serving.py::test_it_gives_the_bytes_and_says_what_they_are",
+        "tests/client/test_serving.py::test_nothing_else_is_served",
     ),
     "12 messages and texts to the workflow": (
         "tests/workers/test_filestore.py::test_messages_are_sent_at_once_and_are_in_the_log",
@@ -228,6 +230,7 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     ),
     "13 commit in two phases": (
         "tests/workers/test_filestore.py::test_outcomes_come_in_order_and_never_before_their_bytes",
+        "tests/workers/test_filestore.py::test_nor_before_a_cache_has_sent_their_bytes",
         "tests/engine/test_files.py::test_deletions_count_with_the_outcome",
         "tests/engine/test_journal.py::test_a_store_that_is_killed_while_it_deletes",
     ),

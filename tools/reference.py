@@ -26,6 +26,7 @@ from tidemill.client import (
     names,
     planning,
     queries,
+    serving,
     startup,
     stats,
 )  # fmt: skip
@@ -118,7 +119,7 @@ def _described(name: str, thing: Any, own: str = "") -> str:
 def beside() -> str:
     """What a store keeps beside workflows and their results."""
     found = []
-    for name, kind in (("store.files", files.Files), ("store.names", names.Names)):
+    for name, kind in (("store.files", files.Files), ("store.names", names.Names), ("served", serving.Served)):
         found += [f"### {name}", markdown(kind.__doc__ or ""), *_members(name, kind)]
     return "\n\n".join(found)
 

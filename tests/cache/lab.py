@@ -14,6 +14,7 @@ from typing import Any
 
 from tidemill.model.digest import Digest
 from tidemill.stores.cache import NodeCache
+from tidemill.stores.cache.downloads import UNMEASURED
 from tidemill.stores.objects import RemoteStore
 from tidemill.stores.objects.interface import Path as AnyPath
 
@@ -59,9 +60,9 @@ class Place:
         (directory / "remote").mkdir(exist_ok=True)
         self.remote = Remote(directory / "remote")
 
-    def cache(self, limit: int | None = None) -> NodeCache:
+    def cache(self, limit: int | None = None, unmeasured: int = UNMEASURED) -> NodeCache:
         """The cache as this process sees it."""
-        return NodeCache(self.directory / "cache", self.remote, limit)
+        return NodeCache(self.directory / "cache", self.remote, limit, unmeasured=unmeasured)
 
     @property
     def log(self) -> list[str]:
@@ -106,13 +107,14 @@ class Gate:
 class Member:
     """A process that uses the cache: `tell` gives it something to do, `hear` waits for the answer."""
 
-    def __init__(self, place: Place, ordinary: bool = False) -> None:
+    def __init__(self, place: Place, ordinary: bool = False, unmeasured: int = UNMEASURED) -> None:
         prefix = ["setpriv", "--bounding-set", OVERRIDE, "--inh-caps", OVERRIDE]
         command = [
             *(prefix if ordinary and os.geteuid() == 0 else []),
             sys.executable,
             str(MEMBER),
             str(place.directory),
+            str(unmeasured),
         ]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         self.process = subprocess.Popen(

@@ -2,15 +2,18 @@
 
 import os
 import random
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cache.lab import Place
+from tests.cache.lab import Place, Remote
 from tidemill.model.digest import Digest, digest
 from tidemill.model.errors import (
     CacheError,
@@ -18,15 +21,17 @@ from tidemill.model.errors import (
     CacheReferenceError,
     CacheSourceError,
     ConfigError,
+    IntegrityError,
     NotFoundError,
+    StoreError,
     UsageError,
 )
-from tidemill.stores.cache import ENTRY, CachedStore, EntryState, NodeCache, open_cached
-from tidemill.stores.cache.downloads import STEP
+from tidemill.stores.cache import ENTRY, CachedStore, EntryState, NodeCache, RefKind, open_cached
 from tidemill.stores.cache.records import Entry
 from tidemill.stores.cache.settings import cache_directory, limit_told
 from tidemill.stores.cache.space import victims
 from tidemill.stores.objects import SMALL, LocalStore, open_objects
+from tidemill.stores.objects.interface import Path as AnyPath
 from tidemill.testing.objects_data import ABSENT, make_tree, some_bytes, tree
 
 K = SMALL
@@ -84,15 +89,49 @@ def test_a_file_that_was_removed_by_hand_is_downloaded_again(place: Place, cache
     assert cache.figures().used == 3 * K
 
 
-def test_a_long_download_takes_its_room_on_the_way(place: Place) -> None:
-    (name,) = put(place, 3 * STEP)
-    cache = place.cache(limit=2 * STEP)
-    with pytest.raises(CacheFullError, match="no room for"):
+def test_a_file_that_is_too_large_evicts_nothing_and_is_not_begun_again(place: Place) -> None:
+    """As long as it is too large."""
+    *small, name = put(place, K, K, 3 * K)
+    cache = place.cache(2 * K, unmeasured=2 * K)
+    for one in small:
+        content(cache, one)
+    for _ in range(3):
+        with pytest.raises(CacheFullError, match="no room for"):
+            cache.open(name)
+        assert all(cache.is_cached(one) for one in small)
+    assert CachedStore(cache).get(name) == some_bytes(3 * K, 2)
+    assert place.downloads(name) == 1
+    cache.adjust(3 * K)
+    assert content(cache, name) == some_bytes(3 * K, 2)
+    assert cache.figures() == (3 * K, 3 * K, 0, 0, 3 * K)
+    cache.close()
+
+
+def test_what_comes_longer_than_it_is_said_to_be_is_damaged(place: Place) -> None:
+    class Lying(Remote):
+        def size(self, digest: Digest) -> int:
+            return 2 * K + 1
+
+        def open(self, digest: Digest, verify: bool = False) -> Iterator[bytes]:
+            return iter([b"x" * 2 * K, b"x", b"x"])
+
+    (name,) = put(place, 3 * K)
+    cache = NodeCache(place.directory / "cache", Lying(place.directory / "remote"), 10 * K, unmeasured=K)
+    with pytest.raises(IntegrityError):
         cache.open(name)
     assert cache.figures().used == 0
-    cache.adjust(3 * STEP)
-    assert content(cache, name) == some_bytes(3 * STEP)
-    assert cache.figures().available == 0
+    cache.close()
+
+
+def test_what_is_kept_is_not_asked_for(place: Place) -> None:
+    class Deaf(Remote):
+        def size(self, digest: Digest) -> int:
+            raise AssertionError("it is known")
+
+    data = some_bytes(3 * K)
+    cache = NodeCache(place.directory / "cache", Deaf(place.directory / "remote"), 3 * K, unmeasured=K)
+    cache.keep(digest(data), data)
+    assert cache.is_cached(digest(data))
     cache.close()
 
 
@@ -167,6 +206,19 @@ def test_limits_change_while_running(place: Place, cache: NodeCache) -> None:
     content(cache, names[1])
     assert other.figures().limit > 3 * K
     other.close()
+
+
+def test_a_limit_that_was_set_by_hand_holds_for_who_comes_with_another(place: Place) -> None:
+    with closing(place.cache(5 * K)) as first:
+        assert first.figures().limit == 5 * K
+        with closing(place.cache(7 * K)) as second:
+            assert second.figures().limit == 7 * K
+        first.adjust(2 * K)
+        with closing(place.cache(7 * K)) as third:
+            assert third.figures().limit == first.figures().limit == 2 * K
+        first.adjust(None)
+        with closing(place.cache(7 * K)) as fourth:
+            assert fourth.figures().limit == 7 * K
 
 
 def test_that_holds_for_a_store_as_it_is_opened_and_not_for_a_sealed_one(
@@ -310,6 +362,131 @@ def test_a_file_is_taken_at_once_and_sent_later(place: Place, cache: NodeCache, 
     assert place.remote.get(digest(data)) == data
     with cache.job(disk=1):
         assert not cache.is_cached(digest(data))
+
+
+class Full:
+    """A connection to rows on a disk that is full when it comes to the end of a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.left = 0
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if statement == "COMMIT" and self.left:
+            self.left -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._connection.execute(statement, *values)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_file_is_where_it_was_if_the_rows_cannot_be_written(place: Place, tmp_path: Path, move: bool) -> None:
+    cache, path = place.cache(10 * K), tmp_path / "file"
+    path.write_bytes(some_bytes(3 * K))
+    path.chmod(0o640)
+    cache.figures()
+    records = cache._stock.records
+    disk = Full(cast("sqlite3.Connection", records._connection))
+    records._connection = cast("sqlite3.Connection", disk)
+    disk.left = 1
+    with pytest.raises(CacheError, match="disk is full"):
+        cache.put_file(path, move)
+    assert path.read_bytes() == some_bytes(3 * K)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert not os.path.lexists(cache._stock.path(digest(some_bytes(3 * K))))
+    assert cache.figures().used == 0
+    # The next one finds it as if nothing had been.
+    name, _ = cache.put_file(path, move)
+    cache.flush()
+    assert cache.is_cached(name)
+    cache.close()
+
+
+@pytest.mark.parametrize("lacking", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_what_goes_wrong_after_a_download_is_there_leaves_it_there(place: Place, lacking: BaseException) -> None:
+    one, two = put(place, 2 * K, 3 * K)
+    cache = place.cache(4 * K)
+    content(cache, one)
+    remove = cache._stock.remove
+
+    def fails(doomed: list[Entry]) -> None:
+        if doomed:
+            raise lacking
+        remove(doomed)
+
+    cache._stock.remove = fails  # type: ignore[method-assign]
+    with suppress(KeyboardInterrupt):
+        os.close(cache.open(two))
+    cache._stock.remove = remove  # type: ignore[method-assign]
+    assert cache.is_cached(two)
+    assert content(cache, two) == some_bytes(3 * K, 1)
+    cache.close()
+    assert not list(Path(cache.directory, "temp").iterdir())
+
+
+class Refusing(Remote):
+    def put_file(self, path: AnyPath, move: bool = False) -> tuple[Digest, int]:
+        raise StoreError("refused")
+
+
+def two_senders(place: Place, fails: str) -> tuple[NodeCache, NodeCache]:
+    return tuple(  # type: ignore[return-value]
+        NodeCache(place.directory / "cache", (Refusing if bad == "x" else Remote)(place.directory / "remote"), 10 * K)
+        for bad in fails
+    )
+
+
+@pytest.mark.parametrize("fails", ["x ", " x", "xx", "  "])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("read", [False, True])
+def test_whoever_is_the_last_to_send_a_file_ends_it(
+    place: Place, tmp_path: Path, fails: str, order: tuple[int, int], read: bool
+) -> None:
+    """Of two processes with the same file, each of which may be refused; perhaps while somebody reads it by a link."""
+    path = tmp_path / "file"
+    path.write_bytes(some_bytes(3 * K))
+    caches = two_senders(place, fails)
+    starts = [cache._uploads._start for cache in caches]
+    held: list[tuple[Digest, int]] = []
+    for cache in caches:
+        cache._uploads._start = lambda digest, ref: held.append((digest, ref))  # type: ignore[method-assign]
+        cache.put_file(path)
+    name = held[0][0]
+    with closing(place.cache()) as reader:
+        reader.figures()
+        with reader._stock.records.transaction():
+            entry = reader._stock.records.find(name)
+            assert entry is not None
+            if read:
+                reader._stock.records.refer(entry, reader._stock.own_job(), "link", RefKind.LINKED)
+        for n in order:
+            starts[n](*held[n])
+            with suppress(StoreError):
+                caches[n].flush()
+        assert os.path.exists(reader._stock.path(name)) is (read or fails != "xx")
+    assert bool(place.remote.exists([name])) is (fails != "xx")
+    caches[0].adjust(0)
+    assert caches[0].figures().used == 0
+    for cache in caches:
+        cache.close()
+
+
+def test_what_another_process_still_sends_is_its_business_when_the_first_is_gone(place: Place, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(some_bytes(3 * K))
+    first, second = two_senders(place, "  ")
+    held: list[tuple[Digest, int]] = []
+    start = second._uploads._start
+    for cache in (first, second):
+        cache._uploads._start = lambda digest, ref: held.append((digest, ref))  # type: ignore[method-assign]
+        cache.put_file(path)
+    first.close()
+    start(*held[1])
+    second.flush()
+    assert second.is_cached(held[1][0])
+    second.close()
 
 
 def test_what_cannot_be_sent_is_told_once(place: Place, cache: NodeCache, tmp_path: Path) -> None:

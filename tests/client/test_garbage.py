@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.client.worked import copied, worked
+from tests.engine.tasks import NUMBER
 from tidemill.client.garbage import Collected, collect_garbage, live_digests
 from tidemill.client.store import Store
 from tidemill.launchers.local import ALIVE
 from tidemill.model.errors import UsageError
+from tidemill.stores.objects import LocalStore
 from tidemill.stores.state import overview
+from tidemill.testing.engine import EngineDriver, StandingClock
 
 DAY = 86400.0
 LATER = time.time() + 30 * DAY
@@ -72,6 +75,34 @@ def test_nothing_is_kept_for_no_time_while_somebody_works(done: Store) -> None:
         collect(done, grace=-1)
     done.objects.put(b"x" * 100)
     assert collect(done, now=time.time() + 1, grace=0).objects == 1
+
+
+def test_what_an_attempt_under_way_may_have_written_stays(tmp_path: Path) -> None:
+    """However long ago that was, and however short the grace time is."""
+    (tmp_path / "store").mkdir()
+    now, clock = time.time(), StandingClock(time.time() - 2 * DAY)
+    driver = EngineDriver(str(tmp_path / "store"), [NUMBER], clock=clock)
+    objects = LocalStore(tmp_path / "objects")
+    before, written = objects.put(b"b" * 100_000), objects.put(b"w" * 100_000)
+    for one, days in ((before, 2.5), (written, 1.5)):
+        os.utime(str(objects.file_of(one)), (now - days * DAY,) * 2)
+    graph = driver.graph()
+    graph.run("number", 1)
+    driver.submit(graph)
+    (claimed,) = driver.take()
+
+    def look(grace: float) -> Collected:
+        return collect_garbage(driver.engine.db, objects, tmp_path / "store", grace=grace, served=True, now=now)
+
+    for grace in (DAY, 1.0):
+        look(grace)
+        assert objects.exists([before, written]) == {written}
+    outcome = driver.execute(claimed)
+    assert outcome is not None
+    driver.hand_in(outcome)
+    look(DAY)
+    assert not objects.exists([written])
+    driver.close()
 
 
 def test_whole_logs_named_by_shortened_ones_stay(tmp_path: Path) -> None:

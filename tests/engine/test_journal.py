@@ -17,7 +17,7 @@ import pytest
 from tests.engine.clocks import RunningClock
 from tests.engine.tasks import NUMBER
 from tidemill.engine import files, names
-from tidemill.model.digest import digest
+from tidemill.model.digest import Digest, digest
 from tidemill.model.errors import NotFoundError
 from tidemill.model.fileid import FileId
 from tidemill.server import deletions
@@ -205,6 +205,48 @@ def test_what_is_put_again_by_somebody_who_has_not_told_yet_is_spared(url: str, 
     world.d.hand_in(outcome)
     world.settle()
     world.d.close()
+
+
+class Counting(LocalStore):
+    asked = 0
+
+    def get(self, digest: Digest, verify: bool = False) -> bytes:
+        self.asked += 1
+        return super().get(digest, verify)
+
+    def read_range(self, digest: Digest, start: int, length: int) -> bytes:
+        self.asked += 1
+        return super().read_range(digest, start, length)
+
+
+@pytest.mark.parametrize(("remembered", "asked"), [(deletions.REMEMBERED, 0), (3, 4)])
+def test_a_directory_is_read_once_as_far_as_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembered: int, asked: int
+) -> None:
+    """And what is in it is kept for as long as it is stored."""
+    monkeypatch.setattr(deletions, "REMEMBERED", remembered)
+    objects, known = Counting(tmp_path / "objects"), dict[bytes, frozenset[bytes]]()
+    folders = [objects.put(b"no directory " * 10_000)]
+    for n in range(5):
+        (tmp_path / "tree").mkdir(exist_ok=True)
+        (tmp_path / "tree" / "leaf").write_bytes(b"leaf %d " % n * 10_000)
+        folders.append(objects.put_dir(tmp_path / "tree")[0])
+    leaf = digest(b"leaf 0 " * 10_000)
+
+    def delete(one: bytes) -> bool:
+        """Whether it went."""
+        now = time.time()
+        condemned = [files.Condemned(one, now)]
+        assert deletions.execute(objects, files.Sentence(condemned, now + 10, b""), folders, 1.0, known) == condemned
+        return not objects.exists([one])
+
+    assert delete(objects.put(b"one"))
+    objects.asked = 0
+    assert delete(objects.put(b"two"))
+    assert objects.asked == asked
+    assert not delete(leaf)
+    objects.delete(folders[1:2])
+    assert delete(leaf)
 
 
 def test_a_store_that_is_killed_while_it_deletes(url: str, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from tests.engine.tasks import ADD, ANYWAY, NUMBER, Growing, Switch, shaky
 from tidemill.engine import control, hold, reclaim, rerun, revive
 from tidemill.engine.turn import Turn
 from tidemill.model.delta import RunFlag
-from tidemill.model.states import BlockState, DatumState, RunView
-from tidemill.stores.state import blocks
+from tidemill.model.digest import digest
+from tidemill.model.protocol import Out, Outcome
+from tidemill.model.states import AttemptState, BlockState, DatumState, RunView
+from tidemill.stores.state import blocks, files
 from tidemill.testing.engine import EngineDriver
 from tidemill.testing.graphs import Graph, Slot, Task
 from tidemill.testing.invariants import check_invariants
@@ -50,6 +52,10 @@ class Served:
     def views(self) -> list[RunView]:
         """How the service and its users are."""
         return [self.view(s) for s in (self.service, *self.users)]
+
+    def folders(self) -> list[bytes]:
+        """What is known to be perhaps a directory."""
+        return files.folders(self.d.engine.db)
 
     def address(self) -> DatumState:
         return self.d.state(self.d.datum(self.block, self.g, self.service))
@@ -228,6 +234,16 @@ def test_what_an_old_attempt_publishes_is_refused(drive: Drive) -> None:
     s.d.execute(again)
     assert not s.d.publish(s.d.up[again.run]), "it was up before"
     s.whole()
+
+
+def test_a_directory_that_is_published_is_known_as_one(drive: Drive) -> None:
+    """What is in it is named by nothing else, and must not be deleted."""
+    s = Served(drive, "add")
+    (claimed,) = s.d.take()
+    tree, value = digest(b"a directory"), digest(b"a value that names it")
+    up = [Out(None, value, 100_000, [tree])]
+    assert s.d.publish(Outcome(claimed.run, claimed.fence, AttemptState.COMPLETE, up, 0.0, 0.0))
+    assert s.folders() == [tree]
 
 
 def test_cancelled_its_users_are_told(drive: Drive) -> None:

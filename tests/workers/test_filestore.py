@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import tidemill.graph as tm
+from tests.objects.servers import KEY, SECRET, moto_server
 from tests.workers.conftest import HERE
 from tidemill.launchers.local import LocalWorker
 from tidemill.model import protocol
@@ -380,12 +381,27 @@ class Watching(FakeEngine):
 @pytest.mark.parametrize("size", [100, SMALL + 1])
 def test_outcomes_come_in_order_and_never_before_their_bytes(tmp_path: Path, size: int) -> None:
     with Watching(tmp_path, path=[HERE]) as engine:
-        task = engine.task(python_spec("put", ["data"], module="filetasks"))
-        claims = [engine.claim(task, i.to_bytes(2, "big") * (size // 2 + 1)) for i in range(40)]
-        engine.send(claims)
-        for claim in claims:
-            assert engine.finish(claim.run).files
-        assert list(engine.outcomes) == [claim.run for claim in claims]
+        outcomes_in_order(engine, size)
+
+
+@pytest.mark.parametrize("size", [100, SMALL + 1])
+def test_nor_before_a_cache_has_sent_their_bytes(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    with moto_server() as server:
+        url, cache = server.fresh_url(), tmp_path / "cache"
+        with Watching(tmp_path, path=[HERE], objects=url, cache=str(cache)) as engine:
+            outcomes_in_order(engine, size)
+        assert cache.exists() is (size > SMALL), "the files have gone through it"
+
+
+def outcomes_in_order(engine: FakeEngine, size: int) -> None:
+    task = engine.task(python_spec("put", ["data"], module="filetasks"))
+    claims = [engine.claim(task, i.to_bytes(2, "big") * (size // 2 + 1)) for i in range(40)]
+    engine.send(claims)
+    for claim in claims:
+        assert engine.finish(claim.run).files
+    assert list(engine.outcomes) == [claim.run for claim in claims]
 
 
 # --------------------------------------------------------------------------------------------------------- names

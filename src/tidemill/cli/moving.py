@@ -1,5 +1,7 @@
 """Commands for files elsewhere, and between a store and elsewhere: `fetch`, `send`, `ls`, `url`."""
 
+import sys
+from contextlib import suppress
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -44,14 +46,29 @@ def url(
     id: Sendable,
     /,
     *,
-    expires: Annotated[str, Parameter(help="For how long it is valid, where it is signed: 90s, 10m, 12h, 7d.")] = "1h",
+    expires: Annotated[
+        str, Parameter(help="For how long it is valid, where it is signed or served: 90s, 10m, 12h, 7d.")
+    ] = "1h",
+    serve: Annotated[
+        bool, Parameter(help="Serve the file over HTTP, until Ctrl-C or until the address has expired.")
+    ] = False,
+    host: Annotated[str, Parameter(help="Where to listen; 0.0.0.0 can be reached from other machines.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="On which port; 0 takes one that is free.")] = 0,
     store: StorePath = None,
     objects: Objects = "",
 ) -> None:
     """Print an address at which a result that is a file can be read without the store.
 
     Where objects are on S3 it is signed, and anybody who has it can read the file; else it is a file: URL on this
-    machine.
+    machine. With --serve it is an http: address wherever the objects are, in plain also where they are sealed, and
+    anybody who has it can read the file as long as the command goes on.
     """
+    valid = seconds(expires)
     with open_store(store, objects) as found:
-        output.emit(found.url_of(id, seconds(expires)), as_json=False)
+        if not serve:
+            output.emit(found.url_of(id, valid), as_json=False)
+            return
+        with found.serve_files(host, port) as served, suppress(KeyboardInterrupt):
+            output.emit(served.url_of(id, valid), as_json=False)
+            sys.stdout.flush()
+            served.wait(valid)

@@ -9,10 +9,10 @@ from tidemill.model.errors import without_our_frames
 from tidemill.model.file import File
 
 if TYPE_CHECKING:
-    from tidemill.client import transfer
+    from tidemill.client import serving, transfer
     from tidemill.client.store import Store
 else:
-    transfer = Later("tidemill.client.transfer")
+    serving, transfer = Later("tidemill.client.serving"), Later("tidemill.client.transfer")
 
 
 class Elsewhere:
@@ -59,7 +59,7 @@ class Elsewhere:
         """An address at which a file of the store can be read without the store.
 
         Where objects are on S3, anybody who has it can read the file, for `expires` seconds. Else, and for directories,
-        it is a `file:` URL: of a read-only copy on this machine.
+        it is a `file:` URL: of a read-only copy on this machine. `serve_files` has addresses for others there, too.
 
         Args:
             what: as for `send`.
@@ -70,3 +70,20 @@ class Elsewhere:
             UsageError: the value is no file or directory; `expires` is too long.
         """
         return transfer.url_of(cast("Store", self), what, expires)
+
+    @without_our_frames
+    def serve_files(self, host: str = "127.0.0.1", port: int = 0) -> serving.Served:
+        """Serve files of the store over HTTP, wherever its objects are: `with store.serve_files() as served`, and then
+        `served.url_of(what, expires=3600)` for each file that somebody may read.
+
+        Only who has such an address can read, and only that file, until it expires or the server is closed. Files of
+        sealed places are sent in plain. It is `http`: between machines, use it where you trust the network.
+
+        Args:
+            host: where to listen; the default can be reached from this machine only, `0.0.0.0` from everywhere.
+            port: on which port; 0 takes one that is free.
+
+        Raises:
+            UsageError: nobody can listen there.
+        """
+        return serving.Served(cast("Store", self), host, port)

@@ -16,6 +16,7 @@ from tidemill.model.delta import decode_chunk
 from tidemill.model.digest import Digest, parse
 from tidemill.model.errors import ConfigError, NotFoundError, UsageError
 from tidemill.model.preview import size_text
+from tidemill.server.deletions import REMOTE_MARGIN
 from tidemill.stores.objects import USERS, ObjectStore, collect, local_path, scheme_of, shown
 from tidemill.stores.objects.dirs import is_manifest
 from tidemill.stores.state import blocks, data, files, names, overview
@@ -39,7 +40,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         objects, object_bytes: stored bytes that nothing points to.
         live, live_bytes: what is in use.
-        young, young_bytes: not in use, but written within the grace time.
+        young, young_bytes: not in use, but written within the grace time, or since the oldest attempt under way began.
         directories, directory_bytes: of attempts.
         kept: directories of failed runs that are younger than the grace time.
         missing: directories named by results whose manifests are not in the store.
@@ -64,7 +65,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
             (f"objects {word}", self.objects, size_text(self.object_bytes)),
             (f"directories {word}", self.directories, size_text(self.directory_bytes)),
             ("objects in use", self.live, size_text(self.live_bytes)),
-            ("objects within the grace time", self.young, size_text(self.young_bytes)),
+            ("objects kept for now", self.young, size_text(self.young_bytes)),
             ("directories of failed runs kept", self.kept, ""),
             ("objects that are missing", self.missing, ""),
         ]
@@ -122,7 +123,8 @@ def collect_garbage(
         db: the state, for reading.
         objects: where the bytes are.
         directory: the store's own, with the workers' files.
-        grace: seconds; what is younger stays.
+        grace: seconds; what is younger stays. So does what was written since the oldest attempt under way began: it may
+            be that attempt's, which tells of it at its end. With 0 nobody may be working, and that is not looked at.
         dry_run: change nothing.
         served: whether somebody is working on the store.
         now: seconds since the epoch.
@@ -135,9 +137,11 @@ def collect_garbage(
             "the grace time must be positive while somebody works on the store", hint="for example: --grace 1h"
         )
     now = time.time() if now is None else now
+    # Before it is seen what is live: an attempt that ends in between has named what it wrote by then.
+    spared = max(grace, _under_way(db, now)) if grace else 0.0
     live = live_digests(db)
     found = collect(
-        objects, live, grace_s=grace, now=now, dirs=[d for d in live if _is_manifest(objects, d)], dry_run=dry_run
+        objects, live, grace_s=spared, now=now, dirs=[d for d in live if _is_manifest(objects, d)], dry_run=dry_run
     )
     gone, kept = _directories(db, directory / "work", now - grace)
     size = sum(_size(path) for path in gone)
@@ -160,6 +164,12 @@ def collect_garbage(
 
 
 # -------------------------------------------------------------------------------------------------------------- objects
+
+
+def _under_way(db: Database, now: float) -> float:
+    """For how many seconds the oldest attempt under way may have been putting objects."""
+    oldest = files.oldest_lease(db) if files.known(db) else None
+    return 0.0 if oldest is None else now - oldest + REMOTE_MARGIN
 
 
 def live_digests(db: Database) -> set[Digest]:

@@ -195,7 +195,8 @@ class Store(Keeping, Elsewhere, AbstractContextManager["Store"]):
         return failures.failures(self.db, self.url, block)
 
     def gc(self, *, grace: float = 24 * 3600.0, dry_run: bool = False) -> garbage.Collected:
-        """Delete stored bytes and directories that nothing needs and that are older than `grace` seconds.
+        """Delete stored bytes and directories that nothing needs and that are older than `grace` seconds. What was
+        stored since the oldest attempt under way began stays.
 
         Raises:
             ConfigError: another store keeps objects in the same place.

@@ -146,7 +146,7 @@ def listing(url: str) -> Listing:
 
 def send(store: Store, what: Sendable, url: str) -> Sent:
     """Write a file or directory of a store to a URL; see `Store.send`."""
-    ref = _ref(store, what)
+    ref = ref_of(store, what)
     if ref.kind == "dir":
         send_dir_url(store.objects, ref.digest, url)
     else:
@@ -156,7 +156,7 @@ def send(store: Store, what: Sendable, url: str) -> Sent:
 
 def url_of(store: Store, what: Sendable, expires: float) -> str:
     """An address at which a file of a store can be read; see `Store.url_of`."""
-    ref = _ref(store, what)
+    ref = ref_of(store, what)
     if ref.kind != "dir":
         signed = store.objects.signed(ref.digest, expires)
         if signed is not None:
@@ -166,7 +166,13 @@ def url_of(store: Store, what: Sendable, expires: float) -> str:
     return path.absolute().as_uri()
 
 
-def _ref(store: Store, what: Sendable) -> Ref:
+def ref_of(store: Store, what: Sendable) -> Ref:
+    """The file or directory of a store that is meant; a file on this machine is put into it.
+
+    Raises:
+        NotFoundError: there is no such thing.
+        UsageError: the value is no file or directory.
+    """
     if isinstance(what, str) and what.startswith("file:") and not what.startswith("file:/"):
         what = FileId(what)
     if isinstance(what, FileId):
@@ -186,7 +192,7 @@ def _ref(store: Store, what: Sendable) -> Ref:
     if isinstance(value, File):
         value = value.ref
     if isinstance(value, FileId):
-        return _ref(store, value)
+        return ref_of(store, value)
     if not isinstance(value, Ref):
         raise UsageError(
             f"the value of {what} is no file or directory, but a {type(value).__name__}",

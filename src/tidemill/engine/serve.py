@@ -4,7 +4,7 @@ What is published belongs to its attempt. If that dies, whoever uses it waits ag
 next attempt publishes.
 """
 
-from tidemill.engine import flags, gathers, spread, stand, wait
+from tidemill.engine import files, flags, gathers, spread, stand, wait
 from tidemill.engine.turn import DONE, Failed, Turn
 from tidemill.model.delta import RunFlag
 from tidemill.model.events import Kind
@@ -26,6 +26,7 @@ def publish(turn: Turn, worker: int, run: int, fence: int, out: Out) -> bool:
         return False
     if out.objects:
         data.name_objects(turn.db, [lease.out] * len(out.objects), out.objects)
+        files.note_folders(turn, [out])
     turn.event(Kind.PUBLISHED, [run], actor=worker)
     stand.arrived(turn, runs.release(turn.db, [lease.out]))
     return True

@@ -24,6 +24,8 @@ from tidemill.stores.state import files
 
 SLICE = 500
 """Digests looked at in one transaction."""
+REMEMBERED = 200_000
+"""Members of directories that are kept in memory, some 25 MB. Directories beyond that are read for each slice."""
 AGAIN_SECONDS = 5.0
 """Between two looks at what has been spared."""
 TROUBLE_SECONDS = 60.0
@@ -54,7 +56,7 @@ class Deletions:
         self._woken.setblocking(False)
         selector.register(self._woken, selectors.EVENT_READ, self.finish)
         self._thread: threading.Thread | None = None
-        self._folders: dict[bytes, bool] = {}
+        self._folders: dict[bytes, frozenset[bytes]] = {}
         self._after = b""
         self._next = 0.0
 
@@ -134,14 +136,14 @@ def _margin(engine: Engine, url: str) -> float:
 
 
 def execute(
-    objects: ObjectStore, found: Sentence, folders: Iterable[bytes], margin: float, known: dict[bytes, bool]
+    objects: ObjectStore, found: Sentence, folders: Iterable[bytes], margin: float, known: dict[bytes, frozenset[bytes]]
 ) -> list[Condemned]:
     """Delete objects; those that need not be looked at again.
 
     Args:
         folders: objects that may be directories: what is in them stays.
         margin: seconds by which the age of an object may be wrong.
-        known: which objects are directories, as far as that has been found out.
+        known: what is in them, nothing in what is no directory, as far as that has been found out and has room.
     """
     margin += objects.fresh_s
     kept = _in_folders(objects, folders, {c.digest for c in found.condemned}, known)
@@ -161,16 +163,24 @@ def execute(
 
 
 def _in_folders(
-    objects: ObjectStore, folders: Iterable[bytes], wanted: set[bytes], known: dict[bytes, bool]
+    objects: ObjectStore, folders: Iterable[bytes], wanted: set[bytes], known: dict[bytes, frozenset[bytes]]
 ) -> set[bytes]:
+    """Those of the wanted objects that are in a directory which is stored. What is in one never changes; whether it is
+    stored does.
+    """
     found: set[bytes] = set()
+    room = REMEMBERED - sum(map(len, known.values()))
     for digest in folders:
-        if known.get(digest) is False:
-            continue
+        inside = known.get(digest)
         try:
-            known[digest] = is_manifest(objects, digest)
-            if known[digest]:
-                found |= wanted & members(objects, digest)
+            if inside is None:
+                inside = frozenset(members(objects, digest) if is_manifest(objects, digest) else ())
+                if len(inside) <= room:
+                    known[digest] = inside
+                    room -= len(inside)
+                found |= wanted & inside
+            elif (held := wanted & inside) and objects.exists([digest]):
+                found |= held
         except (NotFoundError, IntegrityError):
             continue
     return found

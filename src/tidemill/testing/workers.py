@@ -102,6 +102,7 @@ class FakeEngine:
         inline: as in `Setup`.
         keep: as in `Setup`.
         objects: address of the object store, instead of a directory of its own.
+        cache: as in `Setup`.
 
     Attributes:
         objects: the object store.
@@ -123,6 +124,7 @@ class FakeEngine:
         inline: int = 65536,
         keep: bool = True,
         objects: str = "",
+        cache: str = "",
     ) -> None:
         self.directory = directory
         self.scratch = directory / "work"
@@ -139,6 +141,7 @@ class FakeEngine:
         self._path = list(path)
         self._inline = inline
         self._keep = keep
+        self._cache = cache
         self._tasks: list[bytes] = []
         self._told: dict[int, int] = {}
         self._runs = 0
@@ -149,8 +152,9 @@ class FakeEngine:
         self.gone.discard(worker.number)
         self.hello.discard(worker.number)
         return Setup(
-            worker.number + 1, self.objects.url, str(self.scratch), worker.index, self._path, self._inline, self._keep
-        )
+            worker.number + 1, self.objects.url, str(self.scratch), worker.index, self._path, self._inline, self._keep,
+            cache=self._cache,
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         self.pool.start()

@@ -120,7 +120,7 @@ class Intake:
         if gone:
             raise StoreError(
                 f"{len(gone)} files that this task wrote are gone from {self._objects().url} before it ended",
-                hint="Give gc a longer grace time than the longest task takes.",
+                hint="Only this store may delete anything there: see what else does.",
             )
 
     @contextmanager

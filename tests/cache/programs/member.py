@@ -12,7 +12,7 @@ from tests.cache.lab import Place
 from tidemill.model.digest import digest
 from tidemill.stores.cache import Job
 
-cache = Place(Path(sys.argv[1])).cache()
+cache = Place(Path(sys.argv[1])).cache(unmeasured=int(sys.argv[2]))
 jobs: dict[str, Job] = {}
 
 

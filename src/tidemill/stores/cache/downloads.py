@@ -12,8 +12,8 @@ from tidemill.stores.objects.failures import damaged
 from tidemill.stores.objects.files import READ_ONLY, Temp, hash_rest, write_all
 from tidemill.stores.objects.interface import Data, ObjectStore
 
-STEP = 8 << 20
-"""Bytes: for a longer download room is taken on the way, in steps of this."""
+UNMEASURED = 8 << 20
+"""Bytes of a download that come before it is asked how long it is, and room is made for all of it."""
 
 Source = Callable[[Digest], Iterable[Data]]
 
@@ -25,13 +25,18 @@ class Downloads:
         stock: the cache.
         store: where the objects are.
         file_of: tells which file of the store may be read in place; None where there are none.
+        unmeasured: see `UNMEASURED`.
     """
 
-    def __init__(self, stock: Stock, store: ObjectStore, file_of: Callable[[Digest], str | None] | None) -> None:
+    def __init__(
+        self, stock: Stock, store: ObjectStore, file_of: Callable[[Digest], str | None] | None, unmeasured: int
+    ) -> None:
         self._stock = stock
         self._records = stock.records
         self._store = store
         self._file_of = file_of
+        self._unmeasured = unmeasured
+        self._too_large: dict[Digest, int] = {}
 
     def open(self, digest: Digest) -> int:
         """See `NodeCache.open`."""
@@ -40,7 +45,7 @@ class Downloads:
             with using(self._stock.directory), self._stock.alone(digest):
                 fd = self._stock.try_open(digest)
                 if fd < 0:
-                    fd = self._fetch(digest, self._store.open)
+                    fd = self._fetch(digest, self._store.open, 0)
         return fd
 
     def keep(self, digest: Digest, data: Data) -> None:
@@ -50,10 +55,12 @@ class Downloads:
         if not os.path.exists(path):
             with using(self._stock.directory), self._stock.alone(digest):
                 if not os.path.exists(path):
-                    os.close(self._fetch(digest, lambda _: (data,)))
+                    os.close(self._fetch(digest, lambda _: (data,), len(data)))
 
-    def _fetch(self, digest: Digest, source: Source) -> int:
-        """Bring an object in, holding its lock: whatever row there is of it, nobody is at work on it."""
+    def _fetch(self, digest: Digest, source: Source, length: int) -> int:
+        """Bring an object in, holding its lock: whatever row there is of it, nobody is at work on it. It has `length`
+        bytes; 0 where that is not known.
+        """
         owner, temp = self._stock.join(), self._stock.new_temp()
         stale: list[Entry] = []
         with self._records.transaction():
@@ -68,15 +75,18 @@ class Downloads:
         self._stock.remove(stale)
         try:
             fd = self._believe(digest, known) if known else -1
-            return fd if fd >= 0 else self._download(digest, row, temp, source)
+            return fd if fd >= 0 else self._download(digest, row, temp, source, length)
         except BaseException:
             self._fail(row)
             raise
 
     def _fail(self, id: int) -> None:
+        """Give up what has not been published. What has been is whole, whatever went wrong after that."""
+        doomed: list[Entry] = []
         with self._records.transaction():
             entry = self._records.entry(id)
-            doomed = [self._stock.condemn(entry, "fail")] if entry is not None else []
+            if entry is not None and entry.state == EntryState.DOWNLOADING:
+                doomed.append(self._stock.condemn(entry, "fail"))
         self._stock.remove(doomed)
 
     def _believe(self, digest: Digest, entry: Entry) -> int:
@@ -100,33 +110,40 @@ class Downloads:
         os.close(fd)
         return -1
 
-    def _download(self, digest: Digest, id: int, temp: Temp, source: Source) -> int:
+    def _download(self, digest: Digest, id: int, temp: Temp, source: Source, length: int) -> int:
         place = self._file_of(digest) if self._file_of is not None else None
         if place is not None:
             os.symlink(place, temp.path)
             return self._finish(digest, id, temp, os.stat(place).st_size, cost=0, held=0)
         with temp:
-            size, held = self._receive(digest, id, temp.fd, source)
+            size, held = self._receive(digest, id, temp.fd, source, length)
             return self._finish(digest, id, temp, size, size, held)
 
     def _finish(self, digest: Digest, id: int, temp: Temp, size: int, cost: int, held: int) -> int:
         fd = os.open(temp.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._publish(digest, id, temp.path, size, cost, held)
-            temp.path = ""
         except BaseException:
             os.close(fd)
             raise
+        finally:
+            if not os.path.lexists(temp.path):
+                temp.path = ""
         return fd
 
-    def _receive(self, digest: Digest, id: int, fd: int, source: Source) -> tuple[int, int]:
-        """Write what the source yields, making room on the way; the number of bytes, and how much room was made."""
-        size, held = 0, 0
+    def _receive(self, digest: Digest, id: int, fd: int, source: Source, length: int) -> tuple[int, int]:
+        """Write what the source yields, having made room if it is long; the number of bytes, and how much room was
+        made.
+        """
+        size = 0
+        held = self._make_room(digest, id, self._too_large[digest]) if digest in self._too_large else 0
         h = hasher()
         for chunk in source(digest):
             size += len(chunk)
-            if size > max(STEP, held):
-                held = self._grow(id, held, size)
+            if not held and size > self._unmeasured:
+                held = self._make_room(digest, id, length or max(size, self._store.size(digest)))
+            if held and size > held:
+                raise damaged(digest, self._store.url)
             h.update(chunk)
             write_all(fd, chunk)
         if h.digest() != digest:
@@ -134,15 +151,17 @@ class Downloads:
         os.fchmod(fd, READ_ONLY)
         return size, held
 
-    def _grow(self, id: int, held: int, size: int) -> int:
-        """Make room for `size` bytes and, if that can be, some more; for how many it was made."""
-        more = max(size, held + STEP)
+    def _make_room(self, digest: Digest, id: int, size: int) -> int:
+        """Make room for all of an object, `size` bytes. One that is too large evicts nothing, and is not begun again as
+        long as that is so.
+        """
         try:
-            self._stock.with_room(more - held, lambda: self._records.grow(id, more))
+            self._stock.with_room(size, lambda: self._records.grow(id, size))
         except CacheFullError:
-            self._stock.with_room(size - held, lambda: self._records.grow(id, size))
-            return size
-        return more
+            self._too_large[digest] = size
+            raise
+        self._too_large.pop(digest, None)
+        return size
 
     def _publish(self, digest: Digest, id: int, source: str, size: int, cost: int, held: int) -> None:
         def publish() -> None:

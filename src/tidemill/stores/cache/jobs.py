@@ -107,7 +107,9 @@ class Job:
 
         What is not `mutable` is a symbolic link to the read-only file in the cache, which stays there until the job
         ends or forgets it, and whose size counts as part of the disk that the job has reserved. A process that could
-        write through it (root's) gets a private copy, and so does who wants to change it or execute it.
+        write through it (root's) gets a private copy, and so does who wants to change it or execute it. The link guards
+        against mistakes: the owner of the cache, who alone can enter it, could make the file writable. For programs
+        that are not to be trusted, ask for a copy.
 
         Args:
             digest: 32 bytes.

@@ -4,7 +4,7 @@ import os
 from typing import Protocol, runtime_checkable
 
 from tidemill.model.digest import Digest
-from tidemill.stores.cache.downloads import Downloads
+from tidemill.stores.cache.downloads import UNMEASURED, Downloads
 from tidemill.stores.cache.jobs import Job, deliver, link
 from tidemill.stores.cache.space import Figures
 from tidemill.stores.cache.states import EntryState, RefKind
@@ -33,18 +33,27 @@ class NodeCache:
         directory: on a local disk, for this place only.
         store: where the objects are.
         limit: bytes that the cache and the disk that jobs have reserved may take together; default: what was set last,
-            at first what the disk has free, measured again now and then.
+            at first what the disk has free, measured again now and then. What `adjust` has set holds instead.
         free: whether the store's own files are read in place, and cost nothing; default: where that can be, that is
             where the store is a directory on the same file system.
+        unmeasured: bytes of a download that come before it is asked how long it is, and room is made for all of it.
     """
 
-    def __init__(self, directory: Path, store: ObjectStore, limit: int | None = None, free: bool | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        store: ObjectStore,
+        limit: int | None = None,
+        free: bool | None = None,
+        *,
+        unmeasured: int = UNMEASURED,
+    ) -> None:
         self.directory = os.path.abspath(os.fsdecode(directory))
         self.store = store
         self.free = _free(self.directory, store) if free is None else free
         self._stock = Stock(self.directory, limit)
         file_of = store.file_of if self.free and isinstance(store, InPlace) else None
-        self._downloads = Downloads(self._stock, store, file_of)
+        self._downloads = Downloads(self._stock, store, file_of, unmeasured)
         self._uploads = Uploads(self._stock, store)
 
     def __repr__(self) -> str:
@@ -147,7 +156,8 @@ class NodeCache:
         return self._stock.figures()
 
     def adjust(self, limit: int | None) -> None:
-        """Set the limit in bytes for all processes of the node, None for what the disk has free.
+        """Set the limit in bytes for all processes of the node, whatever they are told when they start; None for what
+        the disk has free, until a process is told something else.
 
         What does not fit any more is evicted at once, as far as nobody holds it.
         """

@@ -8,8 +8,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from tidemill.model.digest import Digest
@@ -43,7 +43,7 @@ CREATE INDEX IF NOT EXISTS refs_by_entry ON refs (entry);
 CREATE INDEX IF NOT EXISTS refs_by_digest ON refs (digest);
 CREATE INDEX IF NOT EXISTS refs_by_job ON refs (job, entry);
 CREATE TABLE IF NOT EXISTS properties (name TEXT PRIMARY KEY, value INTEGER);
-INSERT OR IGNORE INTO properties VALUES ('limit', NULL), ('used', 0);
+INSERT OR IGNORE INTO properties VALUES ('limit', NULL), ('used', 0), ('adjusted', 0);
 CREATE TRIGGER IF NOT EXISTS entry_came AFTER INSERT ON entries BEGIN
     UPDATE properties SET value = value + NEW.cost WHERE name = 'used'; END;
 CREATE TRIGGER IF NOT EXISTS entry_went AFTER DELETE ON entries BEGIN
@@ -125,8 +125,11 @@ class _File:
         self._pid = os.getpid()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, undo: Callable[[], None] | None = None) -> Iterator[None]:
         """The only transaction on the file; waiting for it is fair and wakes at once.
+
+        Args:
+            undo: called if the rows stay as they were, before anybody else may look at them.
 
         Raises:
             CacheError: if the file cannot be used.
@@ -141,10 +144,13 @@ class _File:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield
+                    connection.execute("COMMIT")
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    with suppress(sqlite3.Error):  # a full disk has ended it already
+                        connection.execute("ROLLBACK")
+                    if undo is not None:
+                        undo()
                     raise
-                connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise CacheError(f"the cache cannot use {self._path}: {error}", hint="Remove its directory.") from error
 
@@ -213,10 +219,6 @@ class Entries(_File):
         row = self._execute(f"SELECT {_COLUMNS} FROM entries WHERE id = ?", id).fetchone()
         return _entry(row) if row else None
 
-    def rename(self, id: int, name: str) -> None:
-        """The file of an entry has, or will have, this name."""
-        self._execute("UPDATE entries SET name = ? WHERE id = ?", name, id)
-
     def grow(self, id: int, cost: int) -> None:
         """An entry costs so much from now on."""
         self._execute("UPDATE entries SET cost = ? WHERE id = ?", cost, id)
@@ -238,6 +240,18 @@ class Entries(_File):
     def held(self, id: int) -> bool:
         """Whether somebody keeps an entry from being evicted."""
         return bool(self._one("SELECT 1 FROM refs WHERE entry = ? AND kind <> ?", id, RefKind.COPIED))
+
+    def sender(self, id: int) -> str | None:
+        """A process that sends an entry to the store, None if nobody does. What a sender holds has no path."""
+        statement = (
+            "SELECT j.owner FROM refs r JOIN jobs j ON j.id = r.job WHERE r.entry = ? AND r.kind = ? AND r.path = ''"
+        )
+        name: str | None = self._one(statement, id, RefKind.COPYING)
+        return name
+
+    def give(self, id: int, owner: str) -> None:
+        """An entry is the business of another process from now on."""
+        self._execute("UPDATE entries SET owner = ? WHERE id = ?", owner, id)
 
     def whole(self) -> list[Entry]:
         """Entries that have all of their bytes."""
@@ -320,5 +334,11 @@ class Records(Entries):
         ).fetchone()
         return Sums(found["limit"], found["used"] or 0, asked, reserved)
 
-    def set_limit(self, limit: int | None) -> None:
+    def set_limit(self, limit: int | None, adjusted: bool) -> None:
+        """Set the limit in bytes, None for none; whether that was by hand, and not what a process was told."""
         self._execute("UPDATE properties SET value = ? WHERE name = 'limit'", limit)
+        self._execute("UPDATE properties SET value = ? WHERE name = 'adjusted'", adjusted)
+
+    def adjusted(self) -> bool:
+        """Whether the limit was set by hand."""
+        return bool(self._one("SELECT value FROM properties WHERE name = 'adjusted'"))

@@ -37,6 +37,7 @@ ENTRY: Mapping[tuple[EntryState, str], EntryState] = {
     (S.DOWNLOADING, "fail"): S.DELETING,
     (S.DOWNLOADING, "adopt"): S.DELETING,
     (S.UPLOADABLE, "upload"): S.UPLOADING,
+    (S.UPLOADABLE, "publish"): S.CACHED,
     (S.UPLOADABLE, "fail"): S.DELETING,
     (S.UPLOADABLE, "adopt"): S.CACHED,
     (S.UPLOADING, "publish"): S.CACHED,

@@ -65,7 +65,8 @@ class Stock:
             self._processes.join()
         if self._wanted is not None:
             with self.records.transaction():
-                self.records.set_limit(self._wanted)
+                if not self.records.adjusted():
+                    self.records.set_limit(self._wanted, adjusted=False)
 
     def _doubt_all(self) -> None:
         """The machine was started anew: what was written before may not have come to the disk."""
@@ -150,6 +151,9 @@ class Stock:
         for entry in self.records.owned(owner):
             if entry.state in (EntryState.DOWNLOADING, EntryState.DELETING):
                 doomed.append(self.condemn(entry, "adopt"))
+                continue
+            if other := self.records.sender(entry.id):
+                self.records.give(entry.id, other)
                 continue
             name = "doubtful" + entry.name[len("files") :]
             with suppress(FileNotFoundError):
@@ -247,21 +251,24 @@ class Stock:
         """
         self.join()
         with self.records.transaction():
-            self.records.set_limit(limit)
+            self.records.set_limit(limit, adjusted=limit is not None)
             short = -self._limit.figures(self.records.sums()).available
             entries = self.records.evictable()
             doomed = [self.condemn(one, "evict") for one in self._choose(entries, min(short, sum(_costs(entries))))]
         self.remove(doomed)
 
-    def with_room(self, needed: int, work: Callable[[], _T]) -> _T:
+    def with_room(self, needed: int, work: Callable[[], _T], undo: Callable[[], None] | None = None) -> _T:
         """Do `work`, which takes so many bytes more from the limit, in a transaction in which they are available.
+
+        Args:
+            undo: called if that transaction fails, whether `work` was done or not.
 
         Raises:
             CacheFullError: if not enough can be evicted.
         """
         self.join()
         for again in (True, False):
-            with self.records.transaction():
+            with self.records.transaction(undo):
                 short = needed - self._limit.figures(self.records.sums()).available if needed > 0 else 0
                 entries = self.records.evictable() if short > 0 else []
                 if short <= sum(_costs(entries)):
@@ -271,7 +278,8 @@ class Stock:
                     break
             if not again or not self.reap():
                 raise full(self.directory, needed, self.figures())
-        self.remove(doomed)
+        with suppress(OSError, CacheError):  # the work is done; what is left of the evicted goes when this process does
+            self.remove(doomed)
         return result
 
     def _choose(self, entries: list[Entry], short: int) -> list[Entry]:

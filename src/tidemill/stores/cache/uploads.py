@@ -102,8 +102,10 @@ class Uploads:
         sent.
         """
         stale: list[Entry] = []
+        moved = False
 
         def install() -> int:
+            nonlocal moved
             known, owner = self._records.find(digest), self._stock.join()
             there = os.path.lexists(self._stock.path(digest))
             if known is not None and (known.doubt or not there or known.state == EntryState.DOWNLOADING):
@@ -111,6 +113,7 @@ class Uploads:
                 known = None
             if known is None:
                 rename(source, self._stock.path(digest))
+                moved = True
                 self._records.add(digest, "take", owner, name_of(digest), size)
             elif known.state == EntryState.CACHED:
                 self._records.move(known, "take", owner)
@@ -118,9 +121,13 @@ class Uploads:
             assert entry is not None
             return self._records.refer(entry, self._stock.own_job(), "", RefKind.COPYING)
 
+        def undo() -> None:
+            if moved:
+                rename(self._stock.path(digest), source)
+
         with self._stock.alone(digest):
             needed = 0 if os.path.lexists(self._stock.path(digest)) else size
-            ref = self._stock.with_room(needed, install)
+            ref = self._stock.with_room(needed, install, undo)
         self._stock.remove(stale)
         return ref
 
@@ -139,7 +146,7 @@ class Uploads:
 
     def _send(self, digest: Digest, ref: int) -> None:
         try:
-            self._move(digest, EntryState.UPLOADABLE, "upload")
+            self._begin(digest)
             self._check(digest, self._store.put_file(self._stock.path(digest))[0])
         except BaseException:
             self._settle(digest, ref, failed=True)
@@ -150,28 +157,29 @@ class Uploads:
         if sent != digest:
             raise IntegrityError(f"the file {self._stock.path(digest)} was changed before it was sent")
 
-    def _move(self, digest: Digest, source: EntryState, event: str) -> None:
+    def _begin(self, digest: Digest) -> None:
         with self._records.transaction():
-            entry = self._own(digest)
-            if entry is not None and entry.state == source:
-                self._records.move(entry, event, entry.owner)
-
-    def _own(self, digest: Digest) -> Entry | None:
-        """The entry, if its upload is the business of this process and not of another one with the same file."""
-        entry = self._records.find(digest)
-        return entry if entry is not None and entry.owner == self._stock.join() else None
+            entry = self._records.find(digest)
+            if entry is not None and entry.state == EntryState.UPLOADABLE:
+                self._records.move(entry, "upload", entry.owner)
 
     def _settle(self, digest: Digest, ref: int, failed: bool) -> None:
-        """The file is sent, or cannot be: then it is kept only while others send the same."""
+        """The file is sent, or cannot be. Several processes may be sending it: one that could is enough, whoever's
+        business the entry is; and the last of them that cannot ends it.
+        """
         doomed: list[Entry] = []
         with self._records.transaction():
             self._records.unrefer(ref)
-            entry = self._own(digest)
+            entry = self._records.find(digest)
             if entry is not None and entry.state in (EntryState.UPLOADING, EntryState.UPLOADABLE):
-                if not failed:
-                    self._records.move(entry, "publish", None)
-                elif not self._records.held(entry.id):
+                other = self._records.sender(entry.id)
+                if other is not None and (failed or entry.state == EntryState.UPLOADABLE):
+                    self._records.give(entry.id, other)
+                elif failed and not self._records.held(entry.id):
                     doomed.append(self._stock.condemn(entry, "fail"))
+                else:
+                    # Where it could not be sent, for those who read it until it is evicted.
+                    self._records.move(entry, "publish", None)
         self._stock.remove(doomed)
 
     # -------------------------------------------------------------------------------------------------------- waiting
