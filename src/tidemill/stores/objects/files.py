@@ -206,7 +206,7 @@ def new_file(path: Path, mode: int = 0o644, durable: bool = False) -> Iterator[i
     directory, name = os.path.split(target)
     if os.path.isdir(target):
         raise UsageError(f"{target} is a directory; give the name of a file in it")
-    temp = os.path.join(directory, f".{name[:200]}.{os.urandom(8).hex()}")
+    temp = beside(directory)
     with writing(target):
         try:
             fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -224,6 +224,11 @@ def new_file(path: Path, mode: int = 0o644, durable: bool = False) -> Iterator[i
             os.close(fd)
         if durable:
             sync_dir(directory)
+
+
+def beside(directory: str) -> str:
+    """A path in `directory` for what is not complete. The final name may be as long as names can be: nothing of it."""
+    return os.path.join(directory, f".tidemill-{os.urandom(8).hex()}")
 
 
 def open_regular(path: Path) -> int:
@@ -312,8 +317,8 @@ def clone(source: int, target: int) -> bool:
 
 def symlink(stored: str, path: Path) -> None:
     """Put a symbolic link to `stored` at `path`, replacing a file that is there."""
-    directory, name = os.path.split(os.path.abspath(path))
-    temp = os.path.join(directory, f".{name[:200]}.{os.urandom(8).hex()}")
+    directory = os.path.dirname(os.path.abspath(path))
+    temp = beside(directory)
     with writing(directory):
         os.symlink(stored, temp)
         try:
