@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from tidemill.client.connection import connect
+from tidemill.client.files import asking
 from tidemill.client.names import NamedFile
 from tidemill.client.results import Reader
 from tidemill.client.store import Store, read
@@ -96,12 +96,8 @@ class _Names(Reader):
 
 def fetch(store: Store, url: str, *, move: bool = False, in_place: bool = False) -> File:
     """Get the file or directory at a URL into a store; see `Store.fetch`."""
-    connection = connect(store.place)
-    try:
-        connection.welcome()
-    finally:
-        connection.close()
-    found = fetch_url(store.objects, url, move=move, in_place=in_place)
+    with asking(store):
+        found = fetch_url(store.objects, url, move=move, in_place=in_place)
     if in_place:
         return _staying(url, found.ref)
     path = store.reader.get(found.ref)
