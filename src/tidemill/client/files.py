@@ -95,7 +95,7 @@ class Files:
 
         Args:
             source: a path, bytes, or an open binary file.
-            name: of the file; default: the base name of the path.
+            name: of the file; default: the base name of the path. What is no text in it is replaced.
 
         Raises:
             NotFoundError: there is no such file.
