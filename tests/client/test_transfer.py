@@ -14,6 +14,7 @@ import pytest
 import tidemill as tm
 from tests.objects.servers import S3Server
 from tests.objects.web import Web, serving
+from tidemill.client import transfer
 from tidemill.model.digest import digest
 from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.file import File
@@ -57,6 +58,12 @@ def grow(url: str):
 @tm.task
 def give(url: str) -> tm.File:
     return tm.File(url)
+
+
+@tm.task
+def odd() -> Path:
+    Path("\\udcff.txt").write_text("odd")
+    return Path("\\udcff.txt")
 
 
 @tm.task
@@ -247,7 +254,7 @@ def test_the_commands(store: tm.Store, web: Web, tmp_path: Path) -> None:
     assert "no file or directory" in refused.stderr
     gone = tidemill("fetch", web.url + "/nothing", *place)
     assert gone.returncode == 2
-    assert os.listdir(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["flow.py", "more.py", "store"]
 
 
 def tidemill(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -372,3 +379,70 @@ def test_commands_for_addresses(store: tm.Store, web: Web, tree: Path, tmp_path:
         assert refused.returncode == 2
         assert "Traceback" not in refused.stderr
         assert "word@" not in refused.stderr
+
+
+def test_a_file_gets_its_own_name_in_a_directory(store: tm.Store, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for given, sent in (("out/", "out/own"), ("out/other", "out/other")):
+        (tmp_path / "own").write_text("own")
+        assert store.send(tmp_path / "own", f"{tmp_path}/{given}").url == f"{tmp_path}/{sent}"
+        assert (tmp_path / sent).read_text() == "own"
+    with pytest.raises(NotFoundError, match="no directory"):
+        store.send(tmp_path / "own", f"{tmp_path}/missing/")
+
+
+def test_what_was_left_out_is_said(store: tm.Store, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "empty").mkdir(parents=True)
+    (tmp_path / "tree" / "file").write_text("1")
+    sent = store.send(tmp_path / "tree", "memory://left-out/tree")
+    assert sent.left_out == ["empty"]
+    assert "left out, since they are empty: empty" in str(sent)
+    assert store.send(tmp_path / "tree", str(tmp_path / "copy")).left_out == []
+
+
+def test_what_dots_mean_is_fetched(flows: Any, store: tm.Store, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree / "deep")
+    for given in ("..", "../", "../.", "../deep/.."):
+        found = store.fetch(given)
+        assert (found.name, sorted(os.listdir(found))) == ("tree", ["deep", "tool"])
+        assert run(store, flows.names(found)) == run(store, flows.names(Path(given))) == ["deep", "deep/leaf", "tool"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/..", "x" * 300])
+def test_a_server_cannot_say_where_a_file_is_laid_out(store: tm.Store, web: Web, name: str) -> None:
+    web.name = name
+    found = store.fetch(web.url + "/named")
+    assert (found.name, found.read_text()) == ("download", "content")
+
+
+def test_names_that_are_no_text(flows: Any, store: tm.Store, tmp_path: Path) -> None:
+    """What is no text in them is replaced."""
+    (tmp_path / "in").mkdir()
+    odd = tmp_path / "in" / os.fsdecode(b"\xff.txt")
+    odd.write_text("odd")
+    assert store.fetch(str(odd)).name == store.fetch(odd.as_uri()).name == "\ufffd.txt"
+    assert store.files.write(odd).name == "\ufffd.txt"
+    store.names.put("odd", odd)
+    assert store.names.get("odd").base == "\ufffd.txt"
+    assert run(store, flows.size(odd)) == 3
+    assert run(store, flows.odd()).name == "\ufffd.txt"
+    assert store.send(odd, f"{tmp_path}/").size == 3
+    listed = tidemill(tmp_path, "ls", "in", "--json")
+    assert json.loads(listed.stdout)["entries"] == [{"name": "\ufffd.txt", "size": 3}], listed.stderr
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b", "\u6f6e" * 86])
+def test_names_that_no_file_can_have(store: tm.Store, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a file"):
+        store.files.write(b"1", name)
+
+
+def test_the_name_of_a_file_is_listed_as_it_is(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "a%20file").write_text("1")
+    (tmp_path / "a file").write_text("1")
+    for url, name in (
+        (web.url + "/a%20file", "a file"),
+        ((tmp_path / "a file").as_uri(), "a file"),
+        (str(tmp_path / "a%20file"), "a%20file"),
+    ):
+        assert [one.name for one in transfer.listing(url).entries] == [name]

@@ -249,6 +249,27 @@ def test_a_directory_is_read_once_as_far_as_there_is_room(
     assert delete(leaf)
 
 
+def test_what_is_put_again_later_is_left_to_gc(url: str, tmp_path: Path) -> None:
+    """As a file that is fetched: nothing names it yet. Where the bytes are, an age may be wrong by an hour downwards,
+    but not upwards."""
+    world = World(url, tmp_path, 1)
+    world.objects.fresh_s = 3600.0
+    for n in (0, 1):
+        one = world.d.control(files.write, world.objects.put(world.content(n)), 1, 0o644, "x")
+        world.d.control(files.delete, one)
+    since = max(t for _, t in rows.journaled(world.d.engine.db, b"", 10))
+    again, never = digest(world.content(0)), digest(world.content(1))
+    place = world.objects.file_of(again)
+    assert place is not None
+    os.utime(place, (since + 600, since + 600))
+    found = world.d.control(lambda turn: files.condemned(turn, b"", 100))
+    for later, left in ((700, {again, never}), (5000, {again})):
+        done = deletions.execute(world.objects, found._replace(before=since + later), [], deletions.REMOTE_MARGIN, {})
+        assert world.objects.exists([again, never]) == left
+    assert {c.digest for c in done} == {again, never}
+    world.d.close()
+
+
 def test_a_store_that_is_killed_while_it_deletes(url: str, tmp_path: Path) -> None:
     """A real process, killed again and again: what rows name is there, what they do not goes in the end."""
     objects = LocalStore(tmp_path / "objects")

@@ -510,8 +510,10 @@ class EngineMachine(RuleBasedStateMachine):
             self.give_back()
 
     def alone(self, block: int) -> None:
-        """A workflow ends when nobody but it is worked for, whatever it shares with others."""
-        self.set_active(block, active=True)
+        """A workflow ends when nobody works for others than those whose data it uses, whatever it shares with them."""
+        wanted = self.used_by(block)
+        for one in wanted:
+            self.set_active(one, active=True)
         for _ in range(MANY):
             self.learn()
             if self.driver.block(block).state not in (BlockState.OPEN, BlockState.CLOSING):
@@ -522,7 +524,28 @@ class EngineMachine(RuleBasedStateMachine):
                 self.claim(worker, 3)
         else:
             raise AssertionError(f"workflow {block} does not end alone")
-        self.set_active(block, active=False)
+        for one in wanted:
+            self.set_active(one, active=False)
+
+    def used_by(self, block: int) -> list[int]:
+        """A workflow, and those from which it uses data, and these in turn."""
+        rows = self.driver.rows
+        homes = [(low, low + n, root) for low, n, root in rows("select out_lo, out_n, root from block")]
+        uses: dict[int, set[int]] = {}
+        edges = rows("select b.root, e.datum from edge e join run r on r.id = e.run join block b on b.id = r.block")
+        stretches = rows(
+            "select b.root, m.lo, m.n, m.step from gather g join block b on b.id = g.block "
+            "join member m on m.gather = g.id"
+        )
+        members = [(root, datum) for root, low, n, step in stretches for datum in range(low, low + n * step, step)]
+        for root, datum in edges + members:
+            uses.setdefault(root, set()).update(r for low, high, r in homes if low <= datum < high)
+        found, waiting = {block}, [block]
+        while waiting:
+            new = uses.get(waiting.pop(), set()) - found
+            found |= new
+            waiting += new
+        return sorted(found)
 
     def to_the_end(self) -> None:
         for _ in range(MANY):

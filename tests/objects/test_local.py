@@ -248,6 +248,11 @@ def test_a_file_that_somebody_could_still_change_is_copied(store: LocalStore, tm
             assert holder.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize("through", ["store", "cache"])
+def test_whoever_opens_a_file_while_it_is_taken_cannot_change_it(through: str, tmp_path: Path) -> None:
+    run("attacked.py", tmp_path, through)
+
+
 def test_moving_what_is_there_already_removes_the_file(store: LocalStore, tmp_path: Path) -> None:
     store.put(LARGE)
     (tmp_path / "file").write_bytes(LARGE)

@@ -26,6 +26,7 @@ from tidemill.stores.objects import (
     places,
     send_dir_url,
     send_url,
+    target_url,
 )
 from tidemill.stores.objects.schemes.bucket import WHOLE
 from tidemill.testing.objects_data import digests, some_bytes
@@ -318,17 +319,84 @@ def test_more_files_than_s3_lists_at_once(local: LocalStore, moto: S3Server) -> 
 
 @pytest.mark.parametrize("elsewhere", ["s3", "gs", "az"], indirect=True)
 def test_what_marks_a_directory_is_no_file(
-    local: LocalStore, elsewhere: Elsewhere, moto: S3Server, cloud: Clouds
+    local: LocalStore, elsewhere: Elsewhere, moto: S3Server, cloud: Clouds, tmp_path: Path
 ) -> None:
-    url = put_tree(local, elsewhere, {"a": b"a"})
+    url = put_tree(local, elsewhere, {"a": b"a", "sub/x": b"x"})
     key = url.partition("?")[0].split("/", 3)[3] + "/"
-    if elsewhere.kind == "s3":
-        moto.client.put_object(Bucket=BUCKET, Key=key, Body=b"")
-    else:
-        cloud.files[key] = b""
-    assert places.list_url(url) == ["a"]
-    assert [one.path for one in decode_manifest(local.get(fetch_url(local, url).digest))] == [b"a"]
-    assert places.is_dir(url)
+    for mark in (key, f"{key}sub/", f"{key}empty/", f"{key}also/empty/"):
+        if elsewhere.kind == "s3":
+            moto.client.put_object(Bucket=BUCKET, Key=mark, Body=b"")
+        else:
+            cloud.files[mark] = b""
+    assert places.list_url(url) == ["a", "also/", "empty/", "sub/"]
+    for path, data in {"a": b"a", "sub/x": b"x"}.items():
+        (tmp_path / "same" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "same" / path).write_bytes(data)
+    for name in ("empty", "also/empty"):
+        (tmp_path / "same" / name).mkdir(parents=True)
+    assert fetch_url(local, url).digest == local.put_dir(tmp_path / "same")[0]
+
+
+@in_buckets
+def test_empty_directories_are_said_to_be_left_out(local: LocalStore, elsewhere: Elsewhere, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "empty").mkdir(parents=True)
+    nothing, _ = local.put_dir(tmp_path / "tree")
+    with pytest.raises(UsageError, match="no file in the directory"):
+        send_dir_url(local, nothing, elsewhere.url("tree"))
+    (tmp_path / "tree" / "file").write_text("1")
+    assert send_dir_url(local, local.put_dir(tmp_path / "tree")[0], elsewhere.url("tree")) == ["empty"]
+    assert places.list_url(elsewhere.url("tree")) == ["file"]
+
+
+@pytest.mark.parametrize("path", ["a//b", "a/../b", "./b"])
+def test_addresses_that_buckets_cannot_have(local: LocalStore, path: str) -> None:
+    url = f"memory://things/{path}"
+    name = local.put(b"1")
+    for ask in (places.exists, places.size, places.list_url, places.open_url, lambda url: send_url(local, name, url)):
+        with pytest.raises(UsageError, match="cannot be an address in a bucket"):
+            ask(url)
+
+
+@pytest.mark.parametrize("path", ["sample#2", "sample%ff"])
+@pytest.mark.parametrize("bucket", ["memory://things", "s3://bucket", "gs://bucket", "az://bucket"])
+def test_what_would_be_another_name_is_refused(local: LocalStore, bucket: str, path: str) -> None:
+    for ask in (places.exists, lambda url: send_url(local, local.put(b"1"), url)):
+        with pytest.raises(ConfigError, match="is no address"):
+            ask(f"{bucket}/{path}")
+
+
+@pytest.mark.parametrize("mark", "?#")
+def test_a_file_address_has_nothing_behind_its_path(local: LocalStore, tmp_path: Path, mark: str) -> None:
+    place = tmp_path / f"a{mark}b"
+    place.write_text("1")
+    assert places.size(place.as_uri()) == places.size(str(place)) == 1
+    with pytest.raises(ConfigError, match="is no address of a file"):
+        places.size(f"file://{place}")
+
+
+@pytest.mark.parametrize("elsewhere", ["path", "file", *BUCKETS], indirect=True)
+def test_what_ends_with_a_slash_is_a_directory(local: LocalStore, elsewhere: Elsewhere) -> None:
+    put(local, elsewhere, "dir#1/other", b"other")
+    name = local.put(b"1")
+    url = elsewhere.url("dir#1/")
+    with pytest.raises(UsageError, match="is a directory, and the file has no name"):
+        send_url(local, name, url)
+    send_url(local, name, target_url(url, "a #file"))
+    assert places.list_url(url) == ["a #file", "other"]
+    assert target_url(elsewhere.url("dir/x"), "file") == elsewhere.url("dir/x")
+
+
+def test_a_link_to_itself_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    (tmp_path / "b").symlink_to("nothing")
+    assert places.list_url(str(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("path", ["/a file", "/zw%C3%B6lf", "/zwölf", "/zwölf?what=ja nein"])
+def test_what_cannot_be_in_a_request_is_quoted(local: LocalStore, web: Web, path: str) -> None:
+    web.files.update({"/zw%C3%B6lf": b"content", "/zw%C3%B6lf?what=ja%20nein": b"content"})
+    assert places.size(web.url + path) == 7
+    assert fetch_url(local, web.url + path).name in {"a file", "zwölf"}
 
 
 @pytest.mark.parametrize("elsewhere", ["gs", "az"], indirect=True)

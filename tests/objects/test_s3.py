@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -238,6 +239,29 @@ def test_without_obstore_the_extra_is_named(url: str) -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "object store needs an optional dependency" in said
     assert "pip install 'tidemill[s3]'" in said
+
+
+def test_ages_are_looked_at_shortly_before_the_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put again while others are deleted is young again, and stays."""
+    import obstore
+
+    one, other = open_objects("memory://deleted"), open_objects("memory://deleted")
+    items = [some_bytes(10, number) for number in range(20)]
+    names = one.put_many(items)
+    before = time.time()
+    real, asked = obstore.delete, 0
+
+    def delete(*args: Any) -> None:
+        nonlocal asked
+        asked += 1
+        real(*args)
+        if asked == 1:
+            other.put_many(items)
+
+    monkeypatch.setattr(obstore, "delete", delete)
+    removed = one.delete(names, before=before)
+    assert len(removed) == 1
+    assert digests(one) == set(names)
 
 
 def test_memory_is_shared_by_name() -> None:

@@ -19,6 +19,7 @@ class Web(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.name = "../x/given.txt"
         self.heads = self.tags = self.ranges = True
         self.sent = 0
         self.broken_off = threading.Event()
@@ -41,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/moved":
             self.answer(302, b"", Location="/a%20file")
         elif path == "/named":
-            self.answer(200, b"content", Content_Disposition='attachment; filename="../x/given.txt"')
+            self.answer(200, b"content", Content_Disposition=f'attachment; filename="{self.server.name}"')
         elif path == "/short":
             self.answer(200, b"cont", length=7)
             self.close_connection = True

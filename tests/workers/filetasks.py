@@ -284,6 +284,74 @@ def hostile_stream(data: bytes) -> FileId:
     return out.id
 
 
+_strikes: list[Any] = []
+"""What is called whenever the operating system is asked for something by the thread that stores a file."""
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if _strikes and threading.get_ident() == _strikes[0][0] and event.startswith(("open", "os.", "fcntl.")):
+        _strikes[0][1]()
+
+
+def hostile_meanwhile(data: bytes, flags: int) -> tuple[int, list[FileId]]:
+    """Write streams, and open the file of each while it is stored, each time at a later moment; how often it came to
+    an attack.
+    """
+    sys.addaudithook(_watch)
+    where = files.directory().parent
+    written: list[FileId] = []
+    count = 0
+    while len(written) == count:
+        thread, held = _strike_at(count + 1, _Opener(where, flags))
+        with files.writing("s") as out:
+            out.write(data + bytes([count]))  # what is there already would not be stored again
+            out.flush()
+            _strikes[:] = [(threading.get_ident(), thread)]
+        _strikes.clear()
+        written.append(out.id)
+        for one in held:
+            one.join()
+            for fd in one.found:
+                os.fchmod(fd, 0o644)
+                with open(f"/proc/self/fd/{fd}", "r+b") as file:
+                    file.write(b"CLOBBER")
+                os.close(fd)
+        count += bool(held)
+    return count, written
+
+
+class _Opener(threading.Thread):
+    """Opens every file in a directory, and may have to wait for whoever stores it."""
+
+    def __init__(self, where: Path, flags: int) -> None:
+        super().__init__(daemon=True)
+        self.where = where
+        self.flags = flags
+        self.found: list[int] = []
+
+    def run(self) -> None:
+        for folder, _, names in os.walk(self.where):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    self.found.append(os.open(os.path.join(folder, name), self.flags))
+
+
+def _strike_at(moment: int, opener: _Opener) -> tuple[Any, list[_Opener]]:
+    """What starts the opener when it is called for that time, and a list that has it then."""
+    held: list[_Opener] = []
+    left = moment
+
+    def strike() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            held.append(opener)
+            opener.start()
+            opener.join(0.05)  # enough for one that does not have to wait
+
+    return strike, held
+
+
 def chmod_all(place: Path) -> None:
     for folder, _, names in os.walk("."):
         for name in names:

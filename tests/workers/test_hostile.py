@@ -1,5 +1,6 @@
 """No user code can change a stored object: whatever a task does to what it was given, the digest stays equal."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,12 +20,18 @@ PROGRAM = Path(__file__).parent / "programs" / "hostile_user.py"
 SIZES = [1000, SMALL + 1000]
 
 
-@pytest.fixture(scope="module", params=["directory", "bucket"])
+@pytest.fixture(scope="module", params=["directory", "sealed", "bucket"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEngine]:
     directory = tmp_path_factory.mktemp("hostile")
     if request.param == "directory":
         with FakeEngine(directory, path=[HERE]) as found:
             yield found
+        return
+    if request.param == "sealed":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TIDEMILL_SEAL_LAB", "5e" * 32)
+            with FakeEngine(directory, path=[HERE], objects=f"seal:lab:{directory / 'sealed'}") as found:
+                yield found
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", KEY)
@@ -58,6 +65,16 @@ def test_what_was_stored_is_no_way_to_the_store(engine: FakeEngine, attack: str,
 def test_the_file_behind_a_stream_is_no_way_to_the_store(engine: FakeEngine, size: int) -> None:
     file = told(engine, "hostile_stream", blob(size))
     assert engine.objects.get(file.digest, verify=True) == blob(size)
+
+
+@pytest.mark.parametrize("flags", [os.O_RDWR, os.O_RDONLY], ids=["write", "read"])
+def test_whoever_comes_while_a_file_is_stored_has_no_way_to_it(engine: FakeEngine, flags: int) -> None:
+    """A file that is open for reading can be opened for writing later, by way of /proc."""
+    data = blob(SMALL + 1000)
+    count, written = told(engine, "hostile_meanwhile", data, flags)
+    assert count > 1
+    for number, file in enumerate(written):
+        assert engine.objects.get(file.digest, verify=True) == data + bytes([number])
 
 
 def test_an_ordinary_user_has_no_way_to_the_store() -> None:

@@ -32,7 +32,10 @@ def fetch(*urls: Url, store: StorePath = None, objects: Objects = "", json: Json
 
 
 def send(id: Sendable, url: Url, /, *, store: StorePath = None, objects: Objects = "", json: Json = False) -> None:
-    """Write a result that is a file or directory to somewhere else. A file that is there is replaced."""
+    """Write a result that is a file or directory to somewhere else. A file that is there is replaced.
+
+    Where the address ends with a slash, a file gets its own name there.
+    """
     with open_store(store, objects) as found:
         output.emit(found.send(id, url), as_json=json)
 

@@ -22,7 +22,8 @@ class Elsewhere:
     def fetch(self, url: str, *, move: bool = False, in_place: bool = False) -> File:
         """Get a file or directory from elsewhere into the store: a `tidemill.File`, to be given to workflows and read.
 
-        It stays as long as a workflow of this store was called with it; before, as long as the grace time of `gc`.
+        It stays as long as a workflow of this store was called with it; before, as long as the grace time of `gc`, if
+        no file of the store with the same content is deleted meanwhile.
 
         Args:
             url: `https://…`, `http://…`, `s3://bucket/path`, `gs://bucket/path`, `az://container/path` or `file://…`.
@@ -45,7 +46,8 @@ class Elsewhere:
             what: a run (`"3.117"`), a workflow (`3`) or a datum (`"datum:45"`) whose value is a file or directory; the
                 id of a file; what a name stands for (`store.names.get("report")`); or a file.
             url: as for `fetch`; over `https://…` it is sent with PUT, as servers of presigned URLs expect it. A
-                directory is sent file by file, except to this machine. A file that is there is replaced.
+                directory is sent file by file, except to this machine. A file that is there is replaced. If the address
+                of a directory is meant, with a slash at its end, a file gets its own name there.
 
         Raises:
             NotFoundError: there is no such thing, or no place to write to.

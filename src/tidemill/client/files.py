@@ -15,6 +15,7 @@ from tidemill.client.connection import Connection, connect
 from tidemill.model import ids
 from tidemill.model.errors import NotFoundError, UsageError, without_our_frames
 from tidemill.model.fileid import FileId, Origin
+from tidemill.model.filename import base_name, file_name, given_name
 from tidemill.model.ids import run_id
 from tidemill.model.preview import size_text
 from tidemill.model.states import DatumState
@@ -93,14 +94,13 @@ class Files:
 
         Args:
             source: a path, bytes, or an open binary file.
-            name: of the file; default: the base name of the path.
+            name: of the file; default: the base name of the path. What is no text in it is replaced.
 
         Raises:
             NotFoundError: there is no such file.
-            UsageError: it cannot be read, or the name has a slash in it.
+            UsageError: it cannot be read, or the name cannot be that of a file.
         """
-        if name is not None and ("/" in name or "\0" in name):
-            raise UsageError(f"{name!r} cannot be the name of a file", hint="Give a base name, without directories.")
+        name = None if name is None else file_name(name)
         with asking(self._store) as connection:
             found = put(self._store.objects, source, folders=False)
             told = connection.ask(
@@ -212,7 +212,7 @@ def put(objects: ObjectStore, source: Source, *, folders: bool) -> Put:
     if not isinstance(source, (str, os.PathLike)):
         return Put(*objects.put_stream(source), 0o644, "", "file")
     path = os.path.abspath(source)
-    base = os.path.basename(path)
+    base = base_name(path)
     if folders and os.path.isdir(path):
         return Put(*objects.put_dir(path), 0o755, base, "dir")
     digest, size = objects.put_file(path)
@@ -223,7 +223,7 @@ def deliver(objects: ObjectStore, digest: bytes, mode: int, name: str, path: str
     """A private copy of stored bytes; see `Files.read`."""
     place = Path(path)
     if place.is_dir():
-        place /= name or digest.hex()[:16]
+        place /= given_name(name, digest.hex()[:16])
     if os.path.lexists(place):
         raise UsageError(f"there is something at {place} already", hint="Nothing is overwritten; give another path.")
     objects.get_file(digest, place, mode=mode)

@@ -8,6 +8,7 @@ from tidemill.engine import gathers_read
 from tidemill.model import values
 from tidemill.model.digest import show
 from tidemill.model.errors import NotFoundError, RunFailedError, StoreError
+from tidemill.model.filename import given_name
 from tidemill.model.ids import run_id
 from tidemill.model.protocol import Input
 from tidemill.model.spec import decode_spec
@@ -116,7 +117,7 @@ class Reader:
         """What a reference into the object store stands for: a value, or a path under which the content can be read."""
         if ref.kind == "value":
             return values.decode(self._bytes(ref.digest), (), self.get)
-        place = self._files / show(ref.digest).partition(":")[2][:16] / (ref.name or "content")
+        place = self._files / show(ref.digest).partition(":")[2][:16] / given_name(ref.name, "content")
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -6,8 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from tidemill.client.connection import connect
-from tidemill.client.files import there
+from tidemill.client.files import asking, there
 from tidemill.client.names import NamedFile
 from tidemill.client.results import Reader
 from tidemill.client.store import Store, read
@@ -16,10 +15,12 @@ from tidemill.model.digest import parse, show
 from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.file import File
 from tidemill.model.fileid import FileId
+from tidemill.model.filename import legible
 from tidemill.model.preview import size_text
 from tidemill.model.values import Ref
-from tidemill.stores.objects import fetch_url, local_path, scheme_of, send_dir_url, send_url, shown
+from tidemill.stores.objects import fetch_url, local_path, scheme_of, send_dir_url, send_url, shown, target_url
 from tidemill.stores.objects.places import look, members
+from tidemill.stores.objects.urls import name_at
 
 Sendable = str | int | File | Path | NamedFile
 """What names a file of a store: a run, a workflow, a datum, the id of a file, what a name stands for, or a file."""
@@ -78,14 +79,23 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
-    """What was sent: its digest, its size in bytes, and where to, without what may be secret."""
+    """What was sent.
+
+    Attributes:
+        digest: of its content.
+        size: bytes.
+        url: where to, without what may be secret; of a file sent to a directory, its own address there.
+        left_out: empty directories in it, which there can be none of at that address.
+    """
 
     digest: str
     size: int
     url: str
+    left_out: list[str] = []
 
     def __str__(self) -> str:
-        return f"sent {size_text(self.size)} to {self.url}"
+        sent = f"sent {size_text(self.size)} to {self.url}"
+        return f"{sent}\nleft out, since they are empty: {', '.join(self.left_out)}" if self.left_out else sent
 
 
 class _Names(Reader):
@@ -97,12 +107,8 @@ class _Names(Reader):
 
 def fetch(store: Store, url: str, *, move: bool = False, in_place: bool = False) -> File:
     """Get the file or directory at a URL into a store; see `Store.fetch`."""
-    connection = connect(store.place)
-    try:
-        connection.welcome()
-    finally:
-        connection.close()
-    found = fetch_url(store.objects, url, move=move, in_place=in_place)
+    with asking(store):
+        found = fetch_url(store.objects, url, move=move, in_place=in_place)
     if in_place:
         return _staying(url, found.ref)
     path = store.reader.get(found.ref)
@@ -124,7 +130,11 @@ def fetched(url: str, file: File) -> Fetched:
     """What is said of a file that was fetched."""
     assert file.ref is not None
     return Fetched(
-        url=shown(url), name=file.ref.name, digest=show(file.ref.digest), size=file.ref.size, path=os.fspath(file)
+        url=legible(shown(url)),
+        name=file.ref.name,
+        digest=show(file.ref.digest),
+        size=file.ref.size,
+        path=os.fspath(file),
     )
 
 
@@ -138,20 +148,22 @@ def listing(url: str) -> Listing:
     """
     found = look(url)
     if found.kind == "dir":
-        entries = [Listed(name=one.name, size=one.size) for one in members(url)]
+        entries = [Listed(name=legible(one.name), size=one.size) for one in members(url)]
     else:
-        entries = [Listed(name=shown(url).rpartition("/")[2], size=found.size)]
-    return Listing(url=shown(url), kind=found.kind, entries=entries)
+        entries = [Listed(name=legible(name_at(url)), size=found.size)]
+    return Listing(url=legible(shown(url)), kind=found.kind, entries=entries)
 
 
 def send(store: Store, what: Sendable, url: str) -> Sent:
     """Write a file or directory of a store to a URL; see `Store.send`."""
     ref = ref_of(store, what)
+    left_out: list[str] = []
     if ref.kind == "dir":
-        send_dir_url(store.objects, ref.digest, url)
+        left_out = send_dir_url(store.objects, ref.digest, url)
     else:
+        url = target_url(url, ref.name)
         send_url(store.objects, ref.digest, url, ref.mode)
-    return Sent(digest=show(ref.digest), size=ref.size, url=shown(url))
+    return Sent(digest=show(ref.digest), size=ref.size, url=legible(shown(url)), left_out=list(map(legible, left_out)))
 
 
 def url_of(store: Store, what: Sendable, expires: float) -> str:

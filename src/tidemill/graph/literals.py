@@ -11,6 +11,7 @@ from tidemill.model.digest import digest, hasher
 from tidemill.model.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from tidemill.model.file import File
 from tidemill.model.fileid import FileId
+from tidemill.model.filename import base_name
 from tidemill.model.values import Ref, encode, id_ref
 from tidemill.stores.objects import dirs
 from tidemill.stores.objects.files import hash_rest, open_regular
@@ -153,9 +154,9 @@ def describe(path: str) -> Ref:
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         found, size = _Hashing().put_dir(path)
-        return Ref(found, size, "dir", os.path.basename(path))
+        return Ref(found, size, "dir", base_name(path))
     found, size = hash_file(path)
-    return Ref(found, size, "file", os.path.basename(path), 0o755 if mode & 0o100 else 0o644)
+    return Ref(found, size, "file", base_name(path), 0o755 if mode & 0o100 else 0o644)
 
 
 class Writer:

@@ -138,27 +138,28 @@ def _margin(engine: Engine, url: str) -> float:
 def execute(
     objects: ObjectStore, found: Sentence, folders: Iterable[bytes], margin: float, known: dict[bytes, frozenset[bytes]]
 ) -> list[Condemned]:
-    """Delete objects; those that need not be looked at again.
+    """Delete objects; those that need not be looked at again. An object that was put after it came into the journal is
+    one of these: it is somebody else's, who may not have named it yet, and `gc` decides about it.
 
     Args:
         folders: objects that may be directories: what is in them stays.
         margin: seconds by which the age of an object may be wrong.
         known: what is in them, nothing in what is no directory, as far as that has been found out and has room.
     """
+    clock = min(margin, REMOTE_MARGIN)
     margin += objects.fresh_s
     kept = _in_folders(objects, folders, {c.digest for c in found.condemned}, known)
     done = set(kept)
     groups: dict[float, list[bytes]] = {}
     for digest, since in found.condemned:
         if digest not in kept:
-            # what was put after it came into the journal is somebody else's
-            groups.setdefault(min(since + margin, found.before - margin), []).append(digest)
+            groups.setdefault(min(since + clock, found.before - margin), []).append(digest)
     times = {c.digest: c.since for c in found.condemned}
     for before, digests in groups.items():
         removed = objects.delete(digests, before=before)
         left = [d for d in digests if d not in removed]
         there = objects.exists(left) if left else set()
-        done |= removed | {d for d in left if d not in there or before == times[d] + margin}
+        done |= removed | {d for d in left if d not in there or before == times[d] + clock}
     return [one for one in found.condemned if one.digest in done]
 
 

@@ -203,6 +203,21 @@ class FilesSuite(_Suite):
         path.unlink()
         store.verify(name)
 
+    @pytest.mark.parametrize("size", [10, SMALL + 1])
+    @pytest.mark.parametrize("name", ["x" * 255, "ж" * 127, "潮" * 85], ids=["one", "two", "three"])
+    def test_a_name_may_be_as_long_as_names_can_be(
+        self, store: ObjectStore, size: int, name: str, tmp_path: Path
+    ) -> None:
+        """255 bytes."""
+        file = store.put(some_bytes(size))
+        place = tmp_path / name
+        for link in (False, True):
+            store.get_file(file, place, link=link)
+            assert place.read_bytes() == some_bytes(size)
+        place.unlink()
+        store.get_dir(store.put_dir(make_tree(tmp_path / "source"))[0], place)
+        assert tree(place) == tree(tmp_path / "source")
+
     def test_a_given_file_replaces_what_was_there(self, store: ObjectStore, tmp_path: Path) -> None:
         names = store.put_many([b"new", some_bytes(SMALL + 1)])
         for name in names:

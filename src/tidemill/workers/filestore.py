@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple
 from tidemill.graph.inside import PathLike
 from tidemill.model.errors import NoCopyError, NotFoundError, StoreError, UsageError
 from tidemill.model.fileid import FileId, Origin
+from tidemill.model.filename import base_name, file_name, given_name
 from tidemill.model.protocol import Written
 from tidemill.stores.objects.failures import writing
 from tidemill.stores.objects.files import write_all
@@ -79,7 +80,7 @@ class FileStore:
     # --------------------------------------------------------------------------------------------------------- writing
 
     def write(self, path: PathLike, name: str | None, *, temporary: bool) -> FileId:
-        name = file_name(os.path.basename(os.fsdecode(path)) if name is None else name)
+        name = base_name(os.fsdecode(path)) if name is None else file_name(name)
         digest, size, mode = self.intake.take(path)
         made = self._add(digest, size, mode, name, temporary=temporary)
         folder, base = os.path.split(os.path.abspath(os.fsdecode(path)))
@@ -147,7 +148,7 @@ class FileStore:
         """Put a file into the task's directory, under its name: where."""
         folder = os.path.join(self._scratch, READ)
         os.makedirs(folder, exist_ok=True)
-        name = file.name if file.name not in {"", ".", ".."} else "file"
+        name = given_name(file.name, "file")
         place = os.path.join(folder, name)
         while not self._deliver(file, data, place, link=link):
             import tempfile
@@ -372,14 +373,3 @@ def _write_new(place: str, data: bytes, mode: int) -> bool:
         finally:
             os.close(target)
     return True
-
-
-def file_name(name: str) -> str:
-    """A name as it is kept: what is no text in it is replaced.
-
-    Raises:
-        UsageError: if it cannot be the name of a file.
-    """
-    if name in {"", ".", ".."} or "/" in name or "\0" in name:
-        raise UsageError(f"{name!r} cannot be the name of a file", hint="Give one without a slash.")
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

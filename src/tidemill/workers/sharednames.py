@@ -9,7 +9,8 @@ from typing import IO, Any, Literal
 from tidemill.graph.inside import PathLike
 from tidemill.model.errors import NotFoundError, UsageError
 from tidemill.model.fileid import FileId, Origin
-from tidemill.workers.filestore import Asker, FileStore, file_name
+from tidemill.model.filename import base_name
+from tidemill.workers.filestore import Asker, FileStore
 from tidemill.workers.intake import Intake
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -52,7 +53,7 @@ class SharedNames:
                 return self._ask_put(name, {"id": str(file)}, expect)
             return self._move(name, file.digest, file.size, file.mode, file.name, expect)
         digest, size, mode = self._intake.take(path_or_id)
-        base = file_name(os.path.basename(os.fsdecode(path_or_id)))
+        base = base_name(os.fsdecode(path_or_id))
         return self._move(name, digest, size, mode, base, expect)
 
     @contextmanager

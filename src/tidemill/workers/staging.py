@@ -15,6 +15,7 @@ from pathlib import Path
 from tidemill.model.errors import NotFoundError
 from tidemill.model.file import File
 from tidemill.model.fileid import FileId
+from tidemill.model.filename import base_name, given_name
 from tidemill.model.states import Reason
 from tidemill.model.values import Ref, decode, id_ref
 from tidemill.stores.objects.interface import Delivered, ObjectStore
@@ -128,7 +129,7 @@ class Scratch:
         """
         if ref.kind == "value":
             return decode(self.get(ref.digest), (), self.stage)
-        path = self._place(ref.name or ref.digest.hex()[:16])
+        path = self._place(given_name(ref.name, ref.digest.hex()[:16]))
         with self._finding(ref.digest):
             if ref.kind == "dir":
                 self._objects().get_dir(ref.digest, path)
@@ -217,15 +218,16 @@ class Scratch:
         except OSError as error:
             problem = "it was not written" if isinstance(error, FileNotFoundError) else error.strerror
             raise Fault(Reason.BAD_OUTPUT, f"{what}, but {problem}", hint=f"expected at {path}") from error
+        name = base_name(path)
         known = self._staged.get((found.st_dev, found.st_ino))
         if known is not None:
-            ref = Ref(known.digest, known.size, "file", path.name, known.mode)
+            ref = Ref(known.digest, known.size, "file", name, known.mode)
         elif stat.S_ISDIR(found.st_mode):
             digest, size = self._objects().put_dir(path)
-            ref = Ref(digest, size, "dir", path.name)
+            ref = Ref(digest, size, "dir", name)
         elif stat.S_ISREG(found.st_mode):
             digest, size = self._objects().put_file(path, move=move and found.st_nlink == 1 and not path.is_symlink())
-            ref = Ref(digest, size, "file", path.name, 0o755 if found.st_mode & 0o100 else 0o644)
+            ref = Ref(digest, size, "file", name, 0o755 if found.st_mode & 0o100 else 0o644)
         else:
             raise Fault(Reason.BAD_OUTPUT, f"{what}, but that is neither a file nor a directory", hint=f"it is {path}")
         return ref

@@ -83,6 +83,14 @@ assert all((room / name).stat().st_size == SMALL + 1 for name in os.listdir(room
 assert not [name for name in os.listdir(room) if name.startswith(".")]
 
 limited(False)
+(base / "small").mkdir()
+(base / "small" / "file").write_bytes(some_bytes(SMALL - 1))
+small, _ = store.put_dir(base / "small")
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL // 2, hard))
+refused(lambda: store.get_dir(small, room / "small"))  # a part of the file can be written, and that is no error
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+assert not [name for name in os.listdir(room) if name == "small" or name.startswith(".")]
 assert store.put_file(source)[1] == len(large)
 put_small()
 assert store.get_many(list(acknowledged), verify=True) == list(acknowledged.values())

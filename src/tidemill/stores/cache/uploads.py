@@ -6,12 +6,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from tidemill.model.digest import Digest
-from tidemill.model.errors import IntegrityError
+from tidemill.model.errors import IntegrityError, StoreError
 from tidemill.stores.cache.records import Entry
 from tidemill.stores.cache.states import EntryState, RefKind
 from tidemill.stores.cache.stock import Stock, name_of, rename, using
 from tidemill.stores.objects.files import (
     READ_ONLY,
+    Lease,
     Temp,
     blocks,
     clone,
@@ -19,7 +20,6 @@ from tidemill.stores.objects.files import (
     hash_rest,
     open_regular,
     remove,
-    unshared,
 )
 from tidemill.stores.objects.interface import ObjectStore, Path
 
@@ -66,22 +66,41 @@ class Uploads:
         if before.st_dev != home or before.st_uid != os.geteuid() or os.path.islink(path):
             return None
         os.fchmod(source, READ_ONLY)
-        taken = False
-        try:
-            if not unshared(source):
-                return None
-            digest, size = hash_rest(source)
-            after = os.fstat(source)
-            if (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
-                return None
-            ref = self._install(digest, size, os.fspath(path))
-            taken = True
-            remove(path)
-            return digest, size, ref
-        finally:
-            if not taken:
-                os.fchmod(source, stat.S_IMODE(before.st_mode))
-                os.lseek(source, 0, os.SEEK_SET)
+        taken = None
+        with Lease(source) as lease:
+            try:
+                if lease.held:
+                    taken = self._take_leased(source, path, lease, before.st_mtime_ns)
+                return taken
+            finally:
+                if taken is None:
+                    os.fchmod(source, stat.S_IMODE(before.st_mode))
+                    os.lseek(source, 0, os.SEEK_SET)
+
+    def _take_leased(self, source: int, path: Path, lease: Lease, mtime_ns: int) -> tuple[Digest, int, int] | None:
+        digest, size = hash_rest(source)
+        after = os.fstat(source)
+        if not lease.sole() or (after.st_size, after.st_mtime_ns) != (size, mtime_ns):
+            return None
+        ref = self._install(digest, size, os.fspath(path))
+        if not lease.sole():
+            self._replace(source, digest, ref)
+        remove(path)
+        return digest, size, ref
+
+    def _replace(self, source: int, digest: Digest, ref: int) -> None:
+        """Somebody came by the old name of a file while it was taken, and waits: a copy takes its place."""
+        place = self._stock.path(digest)
+        if not os.path.samestat(os.fstat(source), os.lstat(place)):
+            return
+        os.lseek(source, 0, os.SEEK_SET)
+        with self._stock.new_temp() as temp:
+            if self._fill(source, temp)[0] != digest:
+                self._settle(digest, ref, failed=True)
+                raise StoreError(f"{place} was changed while it was stored", hint="Store it again.")
+            os.fchmod(temp.fd, READ_ONLY)
+            rename(temp.path, place)
+            temp.path = ""
 
     def _copy(self, source: int) -> tuple[Digest, int, int]:
         with self._stock.new_temp() as temp:

@@ -18,7 +18,7 @@ from tidemill.stores.objects.notes import BucketNotes, FileNotes
 from tidemill.stores.objects.references import REFERENCES, References, ReferringDirectory, ReferringStore
 from tidemill.stores.objects.remote import RemoteStore, open_memory, open_s3
 from tidemill.stores.objects.sealed import SealedStore, key_of
-from tidemill.stores.objects.transfer import Fetched, fetch_url, send_dir_url, send_url
+from tidemill.stores.objects.transfer import Fetched, fetch_url, send_dir_url, send_url, target_url
 from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, seal_of, shown
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "send_dir_url",
     "send_url",
     "shown",
+    "target_url",
 ]
 
 

@@ -17,7 +17,7 @@ import msgspec
 from tidemill.model.digest import Digest
 from tidemill.model.errors import IntegrityError, NewerStoreError, NotFoundError, UsageError
 from tidemill.stores.objects.failures import writing
-from tidemill.stores.objects.files import open_regular, read_up_to, remove_tree
+from tidemill.stores.objects.files import beside, open_regular, read_up_to, remove_tree, write_all
 from tidemill.stores.objects.interface import SMALL, ObjectStore, Path
 from tidemill.stores.objects.together import side_by_side
 
@@ -242,7 +242,7 @@ def get_dir(store: ObjectStore, digest: Digest, path: Path, link: bool = False) 
     above, name = os.path.split(target)
     if not os.path.isdir(above):
         raise NotFoundError(f"there is no directory {above} to put {name} into")
-    temp = os.path.join(above, f".{name[:200]}.{os.urandom(8).hex()}")
+    temp = beside(above)
     with writing(above):
         os.mkdir(temp)
         try:
@@ -294,5 +294,7 @@ def _write_small(store: ObjectStore, entries: list[Entry], root: str) -> None:
     contents = store.get_many([entry.digest for entry in entries])
     for entry, data in zip(entries, contents, strict=True):
         fd = os.open(_place(root, entry), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, entry.mode & 0o777)
-        with open(fd, "wb", buffering=0) as file:
-            file.write(data)
+        try:
+            write_all(fd, data)
+        finally:
+            os.close(fd)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tidemill.model.digest import Digest, show
-from tidemill.model.errors import IntegrityError, NotFoundError, StoreError, StoreFullError, TidemillError
+from tidemill.model.errors import IntegrityError, NotFoundError, StoreError, StoreFullError, TidemillError, UsageError
 from tidemill.stores.objects.urls import CREDENTIALS
 
 _NO_ROOM = {
@@ -106,6 +106,11 @@ def talking(place: str, digest: Digest | None = None, *, write: bool = False) ->
         yield
     except TidemillError:
         raise
+    except ValueError as error:
+        if "parse path" not in str(error):
+            raise StoreError(f"{place} has failed: {first_line(error)}") from error
+        hint = "Between its slashes there must be something, other than . and .."
+        raise UsageError(f"{place} cannot be an address in a bucket", hint=hint) from error
     except (BaseError, OSError) as error:
         raise _remote_failure(error, place, digest, write) from error
 

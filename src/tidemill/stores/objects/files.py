@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -206,7 +206,7 @@ def new_file(path: Path, mode: int = 0o644, durable: bool = False) -> Iterator[i
     directory, name = os.path.split(target)
     if os.path.isdir(target):
         raise UsageError(f"{target} is a directory; give the name of a file in it")
-    temp = os.path.join(directory, f".{name[:200]}.{os.urandom(8).hex()}")
+    temp = beside(directory)
     with writing(target):
         try:
             fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -224,6 +224,11 @@ def new_file(path: Path, mode: int = 0o644, durable: bool = False) -> Iterator[i
             os.close(fd)
         if durable:
             sync_dir(directory)
+
+
+def beside(directory: str) -> str:
+    """A path in `directory` for what is not complete. The final name may be as long as names can be: nothing of it."""
+    return os.path.join(directory, f".tidemill-{os.urandom(8).hex()}")
 
 
 def open_regular(path: Path) -> int:
@@ -312,8 +317,8 @@ def clone(source: int, target: int) -> bool:
 
 def symlink(stored: str, path: Path) -> None:
     """Put a symbolic link to `stored` at `path`, replacing a file that is there."""
-    directory, name = os.path.split(os.path.abspath(path))
-    temp = os.path.join(directory, f".{name[:200]}.{os.urandom(8).hex()}")
+    directory = os.path.dirname(os.path.abspath(path))
+    temp = beside(directory)
     with writing(directory):
         os.symlink(stored, temp)
         try:
@@ -335,19 +340,49 @@ def copy(source: int, target: int) -> None:
             write_all(target, piece)
 
 
-def unshared(fd: int) -> bool:
-    """Whether a file has one name and nobody has it open, or mapped, for writing.
+class Lease:
+    """Within a `with` block, nobody comes to have a file open for writing: who opens it waits for the end of the block.
 
-    The kernel grants a read lease (fcntl(2), F_SETLEASE) only on a file without writers. `fd` must be open for reading.
-    False also where leases are not supported or the file belongs to somebody else.
+    The kernel grants a lease (fcntl(2), F_SETLEASE) only on a file that nobody has open, or mapped, for writing. It
+    lets those who open the file wait for so many seconds as /proc/sys/fs/lease-break-time says (45), then ends the
+    lease.
+
+    Args:
+        fd: of the file, open for reading only.
+
+    Attributes:
+        held: the file had one name and no writer. False also where leases are not supported or the file belongs to
+            somebody else.
     """
-    if os.fstat(fd).st_nlink != 1:
-        return False
-    try:
-        # Between the two calls somebody may open the file; by default the kernel would tell us with SIGIO, which kills.
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError:
-        return False
-    return True
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.held = False
+
+    def __enter__(self) -> Self:
+        with suppress(OSError):
+            # By default the kernel would tell us with SIGIO, which kills, that somebody waits.
+            fcntl.fcntl(self._fd, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            self.held = os.fstat(self._fd).st_nlink == 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+    def sole(self) -> bool:
+        """Whether nobody else has the file open, or waits for opening it, and nobody has opened it for writing since
+        the beginning. It still has one name. From now on also those wait who open it for reading.
+
+        A file that is open for reading can be opened for writing by way of /proc, whatever its name is by then.
+        """
+        if fcntl.fcntl(self._fd, fcntl.F_GETLEASE) == fcntl.F_UNLCK:
+            return False
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError:
+            return False
+        return os.fstat(self._fd).st_nlink == 1

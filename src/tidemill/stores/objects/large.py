@@ -12,6 +12,7 @@ from tidemill.model.errors import StoreError
 from tidemill.stores.objects.failures import damaged, not_found, refused, writing
 from tidemill.stores.objects.files import (
     READ_ONLY,
+    Lease,
     Lock,
     Temp,
     blocks,
@@ -25,7 +26,6 @@ from tidemill.stores.objects.files import (
     sweep,
     symlink,
     sync_dir,
-    unshared,
     write_all,
 )
 from tidemill.stores.objects.interface import Data, Delivered, Path, Stored
@@ -103,8 +103,8 @@ class Large:
         """Make the file itself the object, without copying it; None if it has to be copied.
 
         That is so on another file system, and wherever somebody could still change it: through another hard link, or
-        because it is open or mapped for writing, or as its owner. Until the rename the file stays where it is, so a
-        crash loses nothing.
+        because it is open or mapped, or as its owner. Until the rename the file stays where it is, so a crash loses
+        nothing; who opens it until then waits for us, and gets nothing of ours (see `_install`).
         """
         before = os.fstat(source)
         with writing(self._root):
@@ -113,24 +113,28 @@ class Large:
         if before.st_dev != home or before.st_uid != os.geteuid() or os.path.islink(path):
             return None
         os.fchmod(source, READ_ONLY)
-        taken = False
-        try:
-            if not unshared(source):
-                return None
-            digest, size = hash_rest(source)
-            after = os.fstat(source)
-            if (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
-                return None
-            if not self._renew(digest, size):
-                self._install(source, path, digest)
-            taken = True
-            return digest, size
-        finally:
-            if not taken:
-                os.fchmod(source, stat.S_IMODE(before.st_mode))
-                os.lseek(source, 0, os.SEEK_SET)
+        taken = None
+        with Lease(source) as lease:
+            try:
+                if lease.held:
+                    taken = self._take(source, path, lease, before.st_mtime_ns)
+                return taken
+            finally:
+                if taken is None:
+                    os.fchmod(source, stat.S_IMODE(before.st_mode))
+                    os.lseek(source, 0, os.SEEK_SET)
 
-    def _install(self, source: int, path: Path, digest: Digest) -> None:
+    def _take(self, source: int, path: Path, lease: Lease, mtime_ns: int) -> tuple[Digest, int] | None:
+        digest, size = hash_rest(source)
+        after = os.fstat(source)
+        # Of writers on other machines the kernel does not know.
+        if not lease.sole() or (after.st_size, after.st_mtime_ns) != (size, mtime_ns):
+            return None
+        if not self._renew(digest, size):
+            self._install(source, path, digest, lease)
+        return digest, size
+
+    def _install(self, source: int, path: Path, digest: Digest, lease: Lease) -> None:
         target = self.path(digest)
         with writing(self._root):
             os.fsync(source)
@@ -138,6 +142,15 @@ class Large:
                 os.utime(source)
                 rename(os.fspath(path), target)
             sync_dir(os.path.dirname(target))
+        if not lease.sole():
+            # Somebody came by the old name in the last moment, and waits: a copy takes the place of the file.
+            os.lseek(source, 0, os.SEEK_SET)
+            with Temp(self._temps) as temp:
+                found, _ = copy_hashing(blocks(source), temp.write)
+                if found != digest:
+                    self.delete(digest, None)
+                    raise StoreError(f"{os.fspath(path)} was changed while it was stored", hint="Store it again.")
+                temp.publish(target, self._lock)
 
     # --------------------------------------------------------------------------------------------- get, survey, delete
 

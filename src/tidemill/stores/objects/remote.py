@@ -2,8 +2,9 @@
 
 The key of an object is `<prefix>/ab/cdef…`, made of the 64 hex digits of its digest. Any bucket will do: nothing here
 needs conditional writes, ordered listings or ETags. Requests are repeated by obstore. A multipart upload whose
-process was killed
-stays invisible but occupies space: give the bucket a rule that aborts incomplete uploads after some days.
+process was killed stays invisible but occupies space: give the bucket a rule that aborts incomplete uploads after some
+days. Servers do not delete on condition of an age: an object that is put again between the look at its age and its
+deletion, two requests apart, is lost.
 """
 
 import os
@@ -295,21 +296,27 @@ class RemoteStore(_Bucket):
             return None
 
     def delete(self, digests: Iterable[Digest], before: float | None = None) -> set[Digest]:
-        import obstore
-
         # Each once: a server may delete the keys of one request side by side.
         doomed = list(set(digests))
-        if before is not None:
-            heads = self._each(self._head, doomed)
-            doomed = [
-                digest
-                for digest, head in zip(doomed, heads, strict=True)
-                if head and head["last_modified"].timestamp() < before
-            ]
-        if doomed:
+        if before is None:
+            self._remove(doomed)
+            return set(doomed)
+        removed: set[Digest] = set()
+        # Few at a time: what somebody puts between the look at its age and the request is deleted.
+        for first in range(0, len(doomed), self._requests):
+            some = doomed[first : first + self._requests]
+            heads = zip(some, self._each(self._head, some), strict=True)
+            old = [digest for digest, head in heads if head and head["last_modified"].timestamp() < before]
+            self._remove(old)
+            removed.update(old)
+        return removed
+
+    def _remove(self, digests: Sequence[Digest]) -> None:
+        import obstore
+
+        if digests:
             with talking(self._place, write=True):
-                obstore.delete(self.backend, [_key(digest) for digest in doomed])
-        return set(doomed)
+                obstore.delete(self.backend, [_key(digest) for digest in digests])
 
     def list(self) -> Iterator[Stored]:
         import obstore

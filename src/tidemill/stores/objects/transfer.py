@@ -13,17 +13,19 @@ from urllib.parse import quote, urlsplit
 
 from tidemill.model.digest import Digest
 from tidemill.model.errors import NotFoundError, UsageError
+from tidemill.model.filename import base_name, given_name
 from tidemill.model.values import Ref
 from tidemill.stores.objects.dirs import Entry, PutFile, decode_manifest, encode_manifest, put_dir
 from tidemill.stores.objects.interface import SMALL, ObjectStore
 from tidemill.stores.objects.references import ReferringStore
-from tidemill.stores.objects.schemes import Bucket, Files, Member, Scheme, scheme_for
+from tidemill.stores.objects.schemes import Bucket, Files, Member, Scheme, Web, scheme_for
 from tidemill.stores.objects.schemes.bucket import is_folder
 from tidemill.stores.objects.together import side_by_side
-from tidemill.stores.objects.urls import bucket_place, local_path, shown
+from tidemill.stores.objects.urls import bucket_place, local_path, scheme_of, shown
 
 _BATCH = 500
 _FILE = stat.S_IFREG | 0o644
+_DIRECTORY = stat.S_IFDIR | 0o755
 
 
 class Fetched(NamedTuple):
@@ -91,7 +93,7 @@ def _referring(store: ObjectStore) -> PutFile:
 
 def _fetch_local(store: ObjectStore, scheme: Files, url: str, move: bool, refer: PutFile | None) -> Fetched:
     path = local_path(url)
-    name = os.path.basename(os.path.realpath(path) if is_folder(url) else path)
+    name = base_name(path)
     found = scheme.look(url)
     if found is None or found.kind == "file":
         digest, size = refer(path) if refer else store.put_file(path, move=True) if move else store.put_file(path)
@@ -111,9 +113,9 @@ def _fetch_file(store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | N
     return Fetched(digest, size, opened.name, Ref(digest, size, "file", opened.name, opened.found.mode))
 
 
-def _fetch_dir(store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | None) -> Fetched:
+def _fetch_dir(store: ObjectStore, scheme: Bucket, url: str, refer: PutFile | None) -> Fetched:
     """The files below a URL: small ones are read side by side and stored in batches, large ones streamed."""
-    name = bucket_place(url).key.rpartition("/")[2]
+    name = given_name(bucket_place(url).key, "content")
     entries: list[Entry] = []
     batch: list[tuple[bytes, bytes]] = []
 
@@ -134,13 +136,14 @@ def _fetch_dir(store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | No
         flush()
     if not entries and scheme.look(url) is None:
         raise NotFoundError(f"there is nothing at {shown(url)}")
+    entries = _without_marks(entries)
     _check_names(entries, url)
     digest, size = store.put(encode_manifest(entries)), sum(one.size for one in entries)
     return Fetched(digest, size, name, Ref(digest, size, "dir", name))
 
 
 def _bring(
-    store: ObjectStore, scheme: Scheme, url: str, refer: PutFile | None, one: Member
+    store: ObjectStore, scheme: Bucket, url: str, refer: PutFile | None, one: Member
 ) -> Entry | tuple[bytes, bytes]:
     """A large file as it was stored, or the path and content of a small one."""
     path = os.fsencode(one.name)
@@ -148,7 +151,12 @@ def _bring(
     large = one.size is not None and one.size > SMALL
     if large and refer:
         return Entry(path, _FILE, *refer(place))
-    opened = scheme.open(place)
+    try:
+        opened = scheme.open(place)
+    except NotFoundError:
+        if one.size or not scheme.is_mark(place):
+            raise
+        return Entry(path, _DIRECTORY)
     try:
         return Entry(path, _FILE, *store.put_stream(opened.chunks)) if large else (path, b"".join(opened.chunks))
     finally:
@@ -162,6 +170,12 @@ def _regular(members: Iterator[Member], url: str) -> Iterator[Member]:
         if any(part in ("", ".", "..") for part in one.name.split("/")):
             raise UsageError(f"{shown(url)} has {one.name!r}, which cannot be the name of a file")
         yield one
+
+
+def _without_marks(entries: list[Entry]) -> list[Entry]:
+    """Without the directories that have something in them: a manifest names only empty ones."""
+    full = {one.path[:i] for one in entries for i, byte in enumerate(one.path) if byte == ord("/")}
+    return [one for one in entries if one.mode != _DIRECTORY or one.path not in full]
 
 
 def _check_names(entries: list[Entry], url: str) -> None:
@@ -191,13 +205,29 @@ def send_url(store: ObjectStore, digest: Digest, url: str, mode: int = 0o644) ->
         NotFoundError: if there is no such object, or no directory or bucket to write to.
         StoreFullError: if there is no room at the target.
         StoreError: if the server cannot be reached, or refuses.
-        UsageError: for any other kind of URL.
+        UsageError: for any other kind of URL, and for that of a directory.
     """
+    target_url(url, "")  # not the address of a directory
     scheme_for(url).write(url, lambda: store.open(digest), store.size(digest), mode)
 
 
-def send_dir_url(store: ObjectStore, digest: Digest, url: str) -> None:
+def target_url(url: str, name: str) -> str:
+    """Where a file of this name comes to when it is sent to a URL: one that ends with a slash is that of a directory,
+    in which the file gets its own name. Servers on the web are asked for exactly what is said.
+
+    Raises:
+        UsageError: if the file has no name.
+    """
+    if not is_folder(url) or isinstance(scheme_for(url), Web):
+        return url
+    if not name:
+        raise UsageError(f"{shown(url)} is a directory, and the file has no name", hint="Give an address with a name.")
+    return below(url, os.fsencode(name)) if scheme_of(url) else os.path.join(url, name)
+
+
+def send_dir_url(store: ObjectStore, digest: Digest, url: str) -> list[str]:
     """Write a stored directory to a URL: as a directory, or file by file below the URL where there are no directories.
+    Then empty directories in it are left out; which ones.
 
     Args:
         store: where from.
@@ -205,13 +235,14 @@ def send_dir_url(store: ObjectStore, digest: Digest, url: str) -> None:
         url: as for `send_url`; on this machine nothing must be there yet, elsewhere files that are there are replaced.
 
     Raises:
-        UsageError: for any other kind of URL; if something is there; for symbolic links that go to a server.
+        UsageError: for any other kind of URL; if something is there; for symbolic links that go to a server, and if
+            nothing would.
         TidemillError: as for `send_url`.
     """
     scheme = scheme_for(url)
     if isinstance(scheme, Files):
         store.get_dir(digest, local_path(url))
-        return
+        return []
     entries = decode_manifest(store.get(digest))
     links = [os.fsdecode(one.path) for one in entries if stat.S_ISLNK(one.mode)]
     if links:
@@ -219,11 +250,19 @@ def send_dir_url(store: ObjectStore, digest: Digest, url: str) -> None:
             f"{links[0]} is a symbolic link, and {shown(url)} can have none", hint="Send it to a directory."
         )
 
+    files = [one for one in entries if stat.S_ISREG(one.mode)]
+    if not files:
+        raise UsageError(
+            f"there is no file in the directory, and {shown(url)} can have no empty ones",
+            hint="Send it to a directory.",
+        )
+
     def bring(one: Entry) -> None:
         send_url(store, one.digest, below(url, one.path))
 
-    for _ in side_by_side(bring, (one for one in entries if stat.S_ISREG(one.mode))):
+    for _ in side_by_side(bring, iter(files)):
         pass
+    return [os.fsdecode(one.path) for one in entries if stat.S_ISDIR(one.mode)]
 
 
 def below(url: str, path: bytes) -> str:

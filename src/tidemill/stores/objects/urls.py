@@ -2,7 +2,7 @@
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from tidemill.model.errors import ConfigError
 
@@ -33,7 +33,7 @@ def local_path(url: str) -> str:
     """The path that a `file:` URL or a plain path stands for.
 
     Raises:
-        ConfigError: if the URL names another machine or has no path.
+        ConfigError: if the URL names another machine, has no path, or has a "?" or "#" in it.
     """
     url = seal_of(url)[1]
     if not scheme_of(url):
@@ -43,7 +43,14 @@ def local_path(url: str) -> str:
         raise ConfigError(
             f"{url} does not name a path on this machine", hint="Write file:///directory, with three slashes."
         )
-    return unquote(parts.path)
+    _refuse_mark(url, "?#")
+    return unquote(parts.path, errors="surrogateescape")
+
+
+def name_at(url: str) -> str:
+    """The last part of an address, as it is called there; "" where it ends with a slash."""
+    path = local_path(url) if scheme_of(url) in ("", "file") else unquote(urlsplit(url).path)
+    return path.rpartition("/")[2]
 
 
 def shown(url: str) -> str:
@@ -75,9 +82,11 @@ def bucket_place(url: str) -> Place:
     """The parts of `s3://bucket/path?option=value`, or of another scheme that has buckets.
 
     Raises:
-        ConfigError: if there is no bucket, or the URL has credentials in it.
+        ConfigError: if there is no bucket, or the URL has credentials or a "#" in it, or is not percent-encoded
+            text.
     """
     parts = urlsplit(url)
+    _refuse_mark(url, "#")
     if "@" in parts.netloc:
         raise ConfigError(
             f"{shown(url)} was given with credentials in it, and addresses are stored and shown",
@@ -85,4 +94,20 @@ def bucket_place(url: str) -> Place:
         )
     if not parts.netloc:
         raise ConfigError(f"{url} names no bucket", hint=f"Write {parts.scheme}://bucket/prefix.")
-    return Place(parts.netloc, unquote(parts.path).strip("/"), dict(parse_qsl(parts.query, keep_blank_values=True)))
+    try:
+        key = unquote(parts.path, errors="strict").strip("/")
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{shown(url)} is no address: what its percent signs stand for is no text", hint="Write % itself as %25."
+        ) from None
+    return Place(parts.netloc, key, dict(parse_qsl(parts.query, keep_blank_values=True)))
+
+
+def _refuse_mark(url: str, marks: str) -> None:
+    """What stands behind these characters would not be part of the name."""
+    for mark in marks:
+        if mark in url:
+            raise ConfigError(
+                f"{shown(url)}, which goes on with {mark!r}, is no address of a file",
+                hint=f"If {mark!r} is part of the name, write it as {quote(mark)}.",
+            )

@@ -64,9 +64,6 @@ class Scheme(Protocol):
     def list(self, url: str) -> Iterator[Member]:
         """What is right in a directory, by name."""
 
-    def walk(self, url: str) -> Iterator[Member]:
-        """Every file below a directory, with its path relative to it, in no particular order."""
-
     def open(self, url: str, start: int = 0, length: int | None = None) -> Opened:
         """Read a file, or at most `length` bytes of it from offset `start`."""
 

@@ -1,10 +1,10 @@
 """Files in buckets, through obstore: `s3:`, `gs:`, `az:`, and `memory:` for trying things out."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from tidemill.model.errors import NotFoundError, StoreError, UsageError
+from tidemill.model.filename import given_name
 from tidemill.stores.objects.ahead import Ahead
 from tidemill.stores.objects.buckets import backend, sign
 from tidemill.stores.objects.failures import talking
@@ -46,6 +46,19 @@ class Bucket:
         first = next(_each(_pages(connection, key, shown(url), 1)), None)
         return first is not None or not key
 
+    def is_mark(self, url: str) -> bool:
+        """Whether what was listed as a file of 0 bytes marks a directory: its key ends with a slash, and listings have
+        no such slash.
+        """
+        connection, key = backend(url, ""), _key(url)
+        import obstore
+
+        if self._below(connection, url, key):
+            return True
+        with talking(shown(url)):  # where a listing leaves out what is called as its prefix
+            found = obstore.list_with_delimiter(connection, key.rpartition("/")[0] or None)
+        return any(prefix.rstrip("/") == key for prefix in found["common_prefixes"])
+
     def list(self, url: str) -> Iterator[Member]:
         connection, key = backend(url, ""), bucket_place(url).key
         import obstore
@@ -69,6 +82,9 @@ class Bucket:
         raise UsageError(f"{shown(url)} is not a directory")
 
     def walk(self, url: str) -> Iterator[Member]:
+        """Every file below a directory, with its path relative to it, in no particular order. What marks a directory
+        is among them, as a file of 0 bytes that cannot be opened by this path.
+        """
         connection, key = backend(url, ""), bucket_place(url).key
         above = f"{key}/" if key else ""
         for one in _each(_pages(connection, key, shown(url), _PAGE)):
@@ -86,12 +102,12 @@ class Bucket:
                 end = range_end(head["size"], start, length)
                 # Servers refuse ranges that are empty or begin past the end.
                 if start >= end:
-                    return Opened(os.path.basename(key), _found(head), iter(()), _nothing)
+                    return Opened(given_name(key, "download"), _found(head), iter(()), _nothing)
                 options = {"range": (start, end)}
             answer = obstore.get(connection, key, options=options)
             stream = iter(answer.stream(min_chunk_size=CHUNK))
         chunks = (chunk.to_bytes() if hasattr(chunk, "to_bytes") else bytes(chunk) for chunk in _told(stream, url))
-        return Opened(os.path.basename(key), _found(answer.meta), chunks, chunks.close)
+        return Opened(given_name(key, "download"), _found(answer.meta), chunks, chunks.close)
 
     def write(self, url: str, chunks: Callable[[], Iterator[bytes]], size: int, mode: int) -> None:
         del mode
@@ -120,7 +136,7 @@ class Bucket:
 
 def is_folder(url: str) -> bool:
     """Whether an address ends as those of directories do."""
-    return url.partition("?")[0].partition("#")[0].endswith("/")
+    return (url.partition("?")[0].partition("#")[0] if scheme_of(url) else url).endswith("/")
 
 
 def _key(url: str) -> str:

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable, Iterator
 
 from tidemill.model.errors import NotFoundError, StoreError, UsageError
+from tidemill.model.filename import base_name
 from tidemill.stores.objects.files import new_file, open_regular, write_all
 from tidemill.stores.objects.interface import CHUNK
 from tidemill.stores.objects.schemes.base import Found, Member, Opened, range_end
@@ -28,21 +29,14 @@ class Files:
         with _scan(local_path(url)) as entries:
             inside = sorted(entries, key=lambda entry: entry.name)
         for entry in inside:
-            if entry.is_dir():
-                yield Member(entry.name + "/", None)
-            else:
-                yield Member(entry.name, entry.stat(follow_symlinks=entry.is_file()).st_size)
-
-    def walk(self, url: str) -> Iterator[Member]:
-        root = local_path(url)
-        todo = [""]
-        while todo:
-            below = todo.pop()
-            for one in self.list(os.path.join(root, below)):
-                if not one.name.endswith("/"):
-                    yield Member(below + one.name, one.size)
-                elif not os.path.islink(os.path.join(root, below, one.name[:-1])):
-                    todo.append(below + one.name)
+            try:
+                if entry.is_dir():
+                    yield Member(entry.name + "/", None)
+                    continue
+                size = entry.stat().st_size
+            except OSError:  # a link that leads nowhere, or to itself
+                size = os.lstat(entry.path).st_size
+            yield Member(entry.name, size)
 
     def open(self, url: str, start: int = 0, length: int | None = None) -> Opened:
         path = local_path(url)
@@ -61,7 +55,7 @@ class Files:
             except OSError as error:
                 raise _unreadable(path, error) from error
 
-        return Opened(os.path.basename(path), found, chunks(), file.close)
+        return Opened(base_name(path), found, chunks(), file.close)
 
     def write(self, url: str, chunks: Callable[[], Iterator[bytes]], size: int, mode: int) -> None:
         del size

@@ -1,12 +1,12 @@
 """Files on web servers: `http:` and `https:`."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tidemill.model.errors import NotFoundError, StoreError, TidemillError, UsageError
+from tidemill.model.filename import given_name
 from tidemill.stores.objects.interface import CHUNK
 from tidemill.stores.objects.schemes.base import Found, Member, Opened, range_end
 from tidemill.stores.objects.urls import shown
@@ -39,9 +39,6 @@ class Web:
     def list(self, url: str) -> Iterator[Member]:
         raise _no_listing(url)
 
-    def walk(self, url: str) -> Iterator[Member]:
-        raise _no_listing(url)
-
     def open(self, url: str, start: int = 0, length: int | None = None) -> Opened:
         ranged = (start, length) != (0, None)
         last = "" if length is None else str(start + length - 1)
@@ -54,7 +51,7 @@ class Web:
             first = 0 if answer.status != 206 else start
             chunks = _slice(chunks, start - first, length)
             found = found._replace(size=_whole(answer, found.size))
-        return Opened(os.path.basename(name) or "download", found, chunks, answer.close)
+        return Opened(given_name(name, "download"), found, chunks, answer.close)
 
     def write(self, url: str, chunks: Callable[[], Iterator[bytes]], size: int, mode: int) -> None:
         del mode
@@ -91,7 +88,7 @@ def _ask(
             hint="Use an address that works without, such as one that the server has signed.",
         )
     headers = {"User-Agent": "tidemill", **(headers or {})}
-    request = Request(url, data, headers, method=method)  # noqa: S310 - the scheme is known
+    request = Request(_quoted(url), data, headers, method=method)  # noqa: S310 - the scheme is known
     try:
         with _reading(url):
             answer: HTTPResponse = urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - the scheme is known
@@ -107,6 +104,15 @@ def _ask(
         raise refused from error
     except URLError as error:
         raise StoreError(f"cannot reach {shown(url)}: {error.reason}") from error
+
+
+def _quoted(url: str) -> str:
+    """The address with percent signs for what cannot be in a request, such as spaces and umlauts."""
+    parts = urlsplit(url)
+    path, query = (
+        quote(part, safe="%/:=&?~+!$,;'@()*[]|", errors="surrogateescape") for part in (parts.path, parts.query)
+    )
+    return parts._replace(path=path, query=query, fragment="").geturl()
 
 
 @contextmanager
