@@ -214,6 +214,21 @@ def test_who_waits_for_what_another_grew_goes_on_alone_when_both_were_suspended(
     assert d.block(second).state == BlockState.COMPLETE
 
 
+def test_who_waits_for_a_run_of_a_suspended_workflow_goes_on_when_that_grows(drive: Drive) -> None:
+    d = drive(NUMBER, GROWS)
+    g = d.graph()
+    g.result = [g.run("grows", 1)]
+    first, second = d.submit(g, key="a"), d.submit(g, key="b")
+    d.control(hubs.set_active, d.block(first).hub, active=False)
+    d.settle()
+    assert d.block(second).state == BlockState.COMPLETE
+    d.control(hubs.set_active, d.block(first).hub, active=True)
+    d.settle()
+    assert d.block(first).state == BlockState.COMPLETE
+    assert (d.count("grows"), d.count("number")) == (2, 1)
+    check_invariants(d.engine.db)
+
+
 def test_who_waits_for_a_run_that_is_withdrawn_from_its_hub_goes_on(drive: Drive) -> None:
     d = drive(NUMBER)
     g = d.graph()

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import msgspec
 
-from tidemill.engine import files, flags, retry, serve, together
+from tidemill.engine import files, flags, retry, reuse, serve, together
 from tidemill.engine.lease import Leased
 from tidemill.engine.together import Grown
 from tidemill.engine.turn import DONE, Turn
@@ -137,6 +137,8 @@ def _succeed(turn: Turn, worker: int, good: list[Taken]) -> None:
         # a block must not close between the end of a run in it and the opening of the block that this run grew
         _count(turn, growing)
         together.grown(turn, [Grown(o.run, lease.block, lease.out, o.growth) for o, lease in growing])
+        if engine.follows:
+            reuse.grown_apart(turn, [o.run for o, _ in growing])
 
 
 def _count(turn: Turn, good: list[Taken]) -> None:

@@ -95,6 +95,13 @@ def reachable(turn: Turn, run: int) -> bool:
     return bool(turn.engine.hubs[turn.engine.facts(turn.db, _block(turn, run)).hub].active)
 
 
+def grown_apart(turn: Turn, found: list[int]) -> None:
+    """Runs that grew end the waiting of others for what they grew, where nobody works on that: they were executed for
+    those that wait for them, and their own workflow is suspended.
+    """
+    leaders_ended(turn, [run for run in found if not reachable(turn, run)])
+
+
 def follow(turn: Turn, following: list[tuple[Ready, int]]) -> set[int]:
     """Let runs wait for runs of equal key under way; those of these that stand in further classes from now on."""
     if not following:
