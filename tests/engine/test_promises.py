@@ -144,7 +144,7 @@ def test_runs_that_end_together_promise_the_same_datum_of_an_earlier_workflow(dr
     growing = Growing(NUMBER, ADD)
     known: list[int] = []
     tasks = [
-        promising(growing, lambda g: [stored(known[0])], "names"),
+        promising(growing, lambda _: [stored(known[0])], "names"),
         promising(growing, lambda g, n: [g.run("number", n)], "makes"),
     ]
     d = drive(*growing.all(*tasks))

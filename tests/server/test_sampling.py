@@ -1,6 +1,8 @@
 """What is seen of runs while they execute: this process stands for a worker that does."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,3 +101,29 @@ def test_the_time_limit_of_the_class_goes_before_that_of_the_task(tmp_path: Path
     sampler, slot = watched(tmp_path, PLAIN, ago=5.0, timeout=1.0)  # of a store that knew no limits of classes
     ((_, ending),) = sampler.check([slot])
     assert "its timeout of 1 s" in ending.message
+
+
+FORKS = """
+import os
+data = bytearray(os.urandom(1 << 20)) * 64
+for _ in range(3):
+    if os.fork() == 0:
+        break
+print(flush=True)
+input()
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="only resident sizes can be seen here")
+@pytest.mark.parametrize("limit", [160 * MIB, 40 * MIB])
+def test_memory_that_processes_share_counts_once(tmp_path: Path, limit: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as forks:
+        assert forks.stdout is not None
+        for _ in range(4):
+            forks.stdout.readline()
+        sampler, slot = watched(tmp_path, PLAIN._replace(memory=limit))
+        cast("Any", slot.worker).pid = forks.pid
+        found = sampler.check([slot])
+        forks.communicate(b"\n\n\n\n")
+    assert [ending.reason for _, ending in found] == [Reason.OUT_OF_MEMORY] * (limit < 64 * MIB)
+    assert 64 * MIB < sampler.used(slot, 5, 1).memory < 160 * MIB
