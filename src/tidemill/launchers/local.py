@@ -231,8 +231,8 @@ class LocalPool:
             worker.channel.send(protocol.encode(protocol.Stop()))
 
     def stop(self, grace: float = 5.0) -> None:
-        """End all executors and wait for it: politely for `grace` seconds, then by killing them. What they still send is
-        read and dropped.
+        """End all executors and wait for it: politely for `grace` seconds, then by killing them. What they still send
+        is dropped.
 
         Args:
             grace: seconds; 0 kills at once. What was deferred is waited for as long, too.

@@ -192,10 +192,10 @@ class Host:
         if self.desk.requests and isinstance(self.desk.requests[0][1], session.Command):
             self._obey()
             return
-        outcomes = self._take_outcomes()
+        taken = self._take_outcomes()
         dead, self._dead = self._dead, []
         found = Round(
-            outcomes,
+            taken,
             [self.crew.ended(slot) for slot in dead],
             self._reads,
             self.desk.take_requests(),
