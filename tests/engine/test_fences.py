@@ -1,21 +1,23 @@
 """Fences, losses, retries: only the current lease counts, and every way to end an attempt."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.engine.conftest import Drive
-from tests.engine.tasks import ADD, NUMBER, Switch, shaky
-from tidemill.engine import control, reclaim, retry
+from tests.engine.tasks import ADD, NUMBER, Growing, Switch, shaky
+from tidemill.engine import control, grow, reclaim, retry
 from tidemill.engine.complete import Answer
 from tidemill.model.errors import ConflictError
 from tidemill.model.events import Kind, decode
 from tidemill.model.protocol import Failure, Outcome, Started
-from tidemill.model.states import AttemptState, Reason, RunView
+from tidemill.model.states import AttemptState, BlockState, Reason, RunView
 from tidemill.stores.state import attempts
 from tidemill.stores.state.attempts import Attempt
 from tidemill.testing.engine import Crash, EngineDriver, StandingClock
-from tidemill.testing.graphs import Task
+from tidemill.testing.graphs import Graph, Task
 from tidemill.testing.invariants import check_invariants
 
 
@@ -227,3 +229,63 @@ def test_an_engine_that_leaves_releases_its_leases(drive: Drive) -> None:
     d.control(reclaim.leave)
     assert d.view(run) is RunView.READY
     assert d.rows("select count(*) from worker where state in (0, 1)") == [(0,)]
+
+
+@pytest.fixture
+def pair(postgres_database: str) -> Iterator[tuple[EngineDriver, EngineDriver]]:
+    """Two engines of one store, with nothing to do."""
+    growing = Growing(NUMBER, ADD)
+
+    def function() -> Graph:
+        g = growing.graph()
+        g.forwards = [g.run("number", i) for i in range(grow.AT_ONCE + 1)][-1:]
+        return g
+
+    one = EngineDriver(postgres_database, growing.all(Task("fan", function)), shared=True, batch=300)
+    with closing(EngineDriver(postgres_database, one.tasks.values(), shared=True, batch=300, clock=one.clock)) as other:
+        one.settle()
+        other.settle()
+        yield one, other
+        check_invariants(other.engine.db)
+
+
+def leave(one: EngineDriver, other: EngineDriver) -> None:
+    """One engine signs off; the other sees, some time after, who is gone."""
+    one.control(reclaim.leave)
+    one.close()
+    with other.engine.turn() as turn:
+        reclaim.reap(turn, reclaim.dead_engines(turn, lambda _: False))
+    assert other.rows("select id from worker where parent is null and state in (0, 1)") == [(other.engine.id,)]
+    other.settle()
+
+
+def test_growth_that_an_engine_leaves_half_expanded_goes_on(pair: tuple[EngineDriver, EngineDriver]) -> None:
+    one, other = pair
+    g = one.graph()
+    g.run("fan")
+    block = one.submit(g)
+    while not one.engine.unexpanded:
+        assert one.step()
+    leave(one, other)
+    assert other.block(block).state == BlockState.COMPLETE
+    assert other.count("number") == grow.AT_ONCE + 1
+
+
+def test_a_block_that_an_engine_leaves_half_swept_ends(pair: tuple[EngineDriver, EngineDriver]) -> None:
+    one, other = pair
+    g = one.graph()
+    for i in range(3):
+        g.run("number", i)
+    block = one.submit(g)
+    one.control(control.cancel_block, block)
+    assert one.engine.sweeps
+    leave(one, other)
+    assert other.block(block).state == BlockState.CANCELLED
+
+
+def test_an_engine_that_owes_nothing_just_leaves(pair: tuple[EngineDriver, EngineDriver]) -> None:
+    one, other = pair
+    one.control(reclaim.leave)
+    one.close()
+    with other.engine.turn() as turn:
+        assert reclaim.dead_engines(turn, lambda _: False) == []

@@ -6,6 +6,7 @@ from typing import Any
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, NUMBER, PAIR, Growing, Switch, shaky
 from tidemill.engine import revive
+from tidemill.model.delta import RunFlag
 from tidemill.model.states import BlockState, DatumState, RunView
 from tidemill.testing.graphs import Graph, Slot, Task, stored
 from tidemill.testing.invariants import check_invariants
@@ -136,4 +137,26 @@ def test_a_collection_and_an_output_of_another_port_can_be_promised(drive: Drive
     block = d.submit(g)
     d.settle()
     assert d.results(block) == [[0, 1, 2], 5, 8]
+    check_invariants(d.engine.db, quiet=True)
+
+
+def test_runs_that_end_together_promise_the_same_datum_of_an_earlier_workflow(drive: Drive) -> None:
+    growing = Growing(NUMBER, ADD)
+    known: list[int] = []
+    tasks = [
+        promising(growing, lambda _: [stored(known[0])], "names"),
+        promising(growing, lambda g, n: [g.run("number", n)], "makes"),
+    ]
+    d = drive(*growing.all(*tasks))
+    g = d.graph()
+    a = g.run("number", 5)
+    known.append(d.datum(d.submit(g), g, a))
+    d.settle()
+    g = d.graph()
+    # the last promise keeps the engine looking for others that are open
+    g.result = [*(g.run("names", flags=RunFlag.NO_CACHE) for _ in range(3)), g.run("makes", 100)]
+    block = d.submit(g)
+    d.settle()
+    assert d.results(block) == [5, 5, 5, 100]
+    assert d.block(block).state == BlockState.COMPLETE
     check_invariants(d.engine.db, quiet=True)

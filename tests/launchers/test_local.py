@@ -149,12 +149,14 @@ def test_memory_is_that_of_the_whole_tree(fresh: FakeEngine, tmp_path: Path) -> 
     marker = tmp_path / "marker"
     os.mkfifo(marker)
     os.mkfifo(f"{marker}.in")
-    before = fresh.pool.sample_memory()
     program = f"x = bytearray(150_000_000); open('{marker}', 'w').close(); input()"
     fresh.send([fresh.claim(fresh.task(command_spec(f'{sys.executable} -c "{program}" < {marker}.in')))])
     held = os.open(f"{marker}.in", os.O_RDWR)
     marker.read_text()
-    assert fresh.pool.sample_memory()[0] - before[0] > 150_000_000
+    pid = fresh.pool.workers[0].pid
+    tree = processes.trees([pid], processes.table())[pid]
+    assert sum(one.rss for one in tree) > 150_000_000
+    assert 150_000_000 < processes.proportional(tree) < sum(one.rss for one in tree)
     os.close(held)
 
 
@@ -166,7 +168,7 @@ def test_stopping_hands_over_what_is_finished_and_leaves_nothing(tmp_path: Path)
             engine.send([claim], number)
             engine.finish(claim.run)
         workers = list(engine.pool.workers)
-        engine.pool.stop(grace=30, handle=lambda _, __: None)
+        engine.pool.stop(grace=30)
         assert [worker.exit_reason()[1] for worker in workers] == ["exit code 0"] * 2
         wait_gone(worker.pid for worker in workers)
 

@@ -1,6 +1,8 @@
 """What is seen of runs while they execute: this process stands for a worker that does."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from tidemill.launchers import processes
 from tidemill.model.protocol import Outcome, Started
 from tidemill.model.states import AttemptState, Reason
 from tidemill.server.sampling import LONG, Sampler, Used
@@ -25,10 +28,11 @@ class Worker:
         self.pid = os.getpid()
         self.directory = directory
         self.run = 5
+        self.resident = 0
         self._since = time.monotonic() - ago
 
     def started(self) -> Started:
-        return Started(self.run, 1, 0.0, self._since)
+        return Started(self.run, 1, 0.0, self._since, self.resident)
 
 
 def watched(directory: Path, cls: Class, ago: float = 0.0, timeout: float = 0.0) -> tuple[Sampler, Slot]:
@@ -99,3 +103,41 @@ def test_the_time_limit_of_the_class_goes_before_that_of_the_task(tmp_path: Path
     sampler, slot = watched(tmp_path, PLAIN, ago=5.0, timeout=1.0)  # of a store that knew no limits of classes
     ((_, ending),) = sampler.check([slot])
     assert "its timeout of 1 s" in ending.message
+
+
+FORKS = """
+import os
+data = bytearray(os.urandom(1 << 20)) * 64
+for _ in range(3):
+    if os.fork() == 0:
+        break
+print(flush=True)
+os.read(0, 1)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="only resident sizes can be seen here")
+@pytest.mark.parametrize("limit", [160 * MIB, 40 * MIB])
+def test_memory_that_processes_share_counts_once(tmp_path: Path, limit: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as forks:
+        assert forks.stdout is not None
+        for _ in range(4):
+            forks.stdout.readline()
+        sampler, slot = watched(tmp_path, PLAIN._replace(memory=limit))
+        cast("Any", slot.worker).pid = forks.pid
+        found = sampler.check([slot])
+        forks.communicate(b"four")
+    assert [ending.reason for _, ending in found] == [Reason.OUT_OF_MEMORY] * (limit < 64 * MIB)
+    assert 64 * MIB < sampler.used(slot, 5, 1).memory < 160 * MIB
+
+
+def test_what_earlier_runs_have_left_in_the_process_is_not_the_next_ones(tmp_path: Path) -> None:
+    sampler, slot = watched(tmp_path, PLAIN._replace(memory=8 * MIB))
+    pid = os.getpid()
+    tree = processes.trees([pid], processes.table())[pid]
+    cast("Any", slot.worker).resident = sum(one.rss for one in tree)
+    assert sampler.check([slot]) == []
+    kept = bytes(os.urandom(MIB)) * 32
+    ((_, ending),) = sampler.check([slot])
+    assert "of the 8 MiB it declared" in ending.message
+    assert sampler.used(slot, 5, 1).memory > len(kept)

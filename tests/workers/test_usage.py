@@ -1,6 +1,7 @@
+import os
 from pathlib import Path
 
-from tidemill.workers.usage import Meter, OutOfMemory
+from tidemill.workers.usage import SHORT, Meter, OutOfMemory
 
 
 def test_the_peak_is_that_since_the_last_look() -> None:
@@ -29,3 +30,13 @@ def test_a_kill_for_want_of_memory_is_noticed_once(tmp_path: Path) -> None:
     assert watch.struck()
     assert not watch.struck()
     assert not OutOfMemory(str(tmp_path / "missing")).struck()
+
+
+def test_what_is_left_from_earlier_runs_is_told_when_the_next_begins() -> None:
+    meter = Meter()
+    before = meter.resident()
+    kept = bytearray(os.urandom(1 << 20)) * 64
+    meter.take(SHORT / 2)
+    assert meter.resident() == before, "short runs are not worth a look"
+    meter.take(1.0)
+    assert meter.resident() - before > len(kept) / 2

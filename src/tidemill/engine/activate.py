@@ -98,8 +98,8 @@ def release(turn: Turn, found: list[int]) -> None:
 
 
 def complete_forwards(turn: Turn, targets: list[int]) -> None:
-    """Data that were promised as these targets become aliases of them."""
-    links = data.forwarded(turn.db, targets)
+    """Data that were promised as these targets, of which some may be named twice, become aliases of them."""
+    links = data.forwarded(turn.db, list(dict.fromkeys(targets)))
     if not links:
         return
     turn.engine.forwards -= len(links)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from tidemill.engine import close, control, grow, restore, retry
 from tidemill.engine.turn import Dead, Turn
 from tidemill.model.events import Kind
-from tidemill.model.protocol import Failure
-from tidemill.model.states import Reason, WorkerState
-from tidemill.stores.state import leases, queues, workers
+from tidemill.model.states import WorkerState
+from tidemill.stores.state import blocks, leases, queues, workers
 from tidemill.stores.state.workers import Worker
 
 SLICE = 1000
@@ -89,11 +88,20 @@ def registered(turn: Turn) -> bool:
 
 
 def leave(turn: Turn) -> None:
-    """This engine goes: its leases are released free, its registration ends."""
+    """This engine goes: its leases are released free, its registration ends.
+
+    Where others may serve the store, and it leaves growths to expand or blocks to sweep, its registration stays and is
+    overdue at once: who takes over from it looks for that work, of which nothing else would tell.
+    """
     engine = turn.engine
     mine = [w.id for w in workers.executors(turn.db, [engine.id])]
     retry.release(turn, [(r, f) for r, f, _, _ in leases.of_workers(turn.db, mine)])
-    workers.set_state(turn.db, [*mine, engine.id], int(WorkerState.GONE))
+    growing = engine.unexpanded and blocks.unexpanded(turn.db) is not None
+    if not engine.alone and (growing or engine.sweeps):
+        workers.set_state(turn.db, mine, int(WorkerState.GONE))
+        workers.beat(turn.db, engine.id, engine.clock.monotonic(), 0.0)
+    else:
+        workers.set_state(turn.db, [*mine, engine.id], int(WorkerState.GONE))
     turn.event(Kind.ENGINE_STOPPED, [engine.id])
 
 
@@ -106,21 +114,18 @@ def dead_engines(turn: Turn, gone: Callable[[Worker], bool]) -> list[Worker]:
     return others if turn.engine.alone else [w for w in others if w.deadline < now or gone(w)]
 
 
-def reap(turn: Turn, dead: list[Worker], started: set[tuple[int, int]]) -> int:
-    """Void the leases of dead engines. Runs in `started` (run, fence) are charged a loss, the rest is released free.
+def reap(turn: Turn, dead: list[Worker]) -> int:
+    """Void the leases of dead engines and look for what else they have left; how many leases there were.
 
-    The caller has made sure that the processes of these engines are gone. How many leases there were.
+    Nobody is charged, whatever was executing: who kills an engine with everything below it, or cuts the power, must not
+    use up the losses of runs. The caller has made sure that the processes of these engines are gone.
     """
     if not dead:
         return 0
     ids = [w.id for w in dead]
     mine = [w.id for w in workers.executors(turn.db, ids)]
     held = leases.of_workers(turn.db, mine)
-    failure = Failure(int(Reason.WORKER_DIED), "engine lost", "the engine ended while this run was executing")
-    for run, fence, worker, t in held:
-        if (run, fence) in started:
-            retry.lose(turn, run, fence, worker, t, failure)
-    retry.release(turn, [(r, f) for r, f, _, _ in held if (r, f) not in started])
+    retry.release(turn, [(r, f) for r, f, _, _ in held])
     gone = workers.set_state(turn.db, [*mine, *ids], int(WorkerState.EXPIRED))
     turn.event(Kind.ENGINE_REAPED, [i for i in ids if i in gone])
     turn.engine.adopt()

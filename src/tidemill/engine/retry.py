@@ -196,7 +196,7 @@ def worker_died(
     held = [(r, f) for r, f, _, _ in leases.of_workers(turn.db, [worker])]
     begun = started is not None and started[:2] in held
     if started is not None and begun:
-        run, fence, t0, _ = started
+        run, fence, t0 = started[:3]
         held.remove((run, fence))
         if charge and (lease := turn.engine.flight.pop(run, None)) is not None:
             leases.give_back(turn.db, [run], [fence])

@@ -225,26 +225,21 @@ class LocalPool:
             started = leftovers.start(Path(worker.setup.scratch), self._environment)
             self._leftovers += [started] if started is not None else []
 
-    def sample_memory(self) -> dict[int, int]:
-        """Resident bytes of each worker's process tree, by worker number. Reads the process table: milliseconds."""
-        trees = processes.trees([worker.pid for worker in self.workers], processes.table())
-        return {worker.number: sum(one.rss for one in trees[worker.pid]) for worker in self.workers}
-
     def request_stop(self) -> None:
         """Ask every executor to finish the run that has started, send its outcome and end."""
         for worker in self.workers:
             worker.channel.send(protocol.encode(protocol.Stop()))
 
-    def stop(self, grace: float = 5.0, handle: Callable[[LocalWorker, list[bytes]], None] | None = None) -> None:
-        """End all executors and wait for it: politely for `grace` seconds, then by killing them.
+    def stop(self, grace: float = 5.0) -> None:
+        """End all executors and wait for it: politely for `grace` seconds, then by killing them. What they still send
+        is dropped.
 
         Args:
             grace: seconds; 0 kills at once. What was deferred is waited for as long, too.
-            handle: gets the frames that still come in.
         """
         if grace > 0:
             self.request_stop()
-            self._drain(time.monotonic() + grace, handle)
+            self._drain(time.monotonic() + grace)
         for worker in self.workers:
             worker.kill()
         for worker in self.workers:
@@ -257,7 +252,7 @@ class LocalPool:
             leftovers.let_go(process, grace)
         self._leftovers.clear()
 
-    def _drain(self, deadline: float, handle: Callable[[LocalWorker, list[bytes]], None] | None) -> None:
+    def _drain(self, deadline: float) -> None:
         open_ = {worker.channel.fileno(): worker for worker in self.workers if worker.channel.fileno() >= 0}
         while open_ and (left := deadline - time.monotonic()) > 0:
             poll = select.poll()
@@ -266,11 +261,8 @@ class LocalPool:
             for descriptor, _ in poll.poll(left * 1000):
                 worker = open_[descriptor]
                 worker.channel.flush()
-                frames = worker.channel.receive()
-                if frames is None:
+                if worker.channel.receive() is None:
                     del open_[descriptor]
-                elif frames and handle is not None:
-                    handle(worker, frames)
 
     def _spawn(self, number: int) -> LocalWorker:
         ours, theirs = socket.socketpair()

@@ -80,6 +80,27 @@ def trees(roots: Iterable[int], processes: Mapping[int, Process]) -> dict[int, l
     return found
 
 
+def proportional(tree: Iterable[Process]) -> int:
+    """Bytes of memory that these processes have together: a page that several have counts once, and for a part only
+    where others have it too. What cannot be told so counts as resident. It is dear: a millisecond for some 100 MB.
+    """
+    return sum(_share(one) for one in tree)
+
+
+def _share(one: Process) -> int:
+    try:
+        with open(f"/proc/{one.pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except (ProcessLookupError, FileNotFoundError):
+        if os.path.exists("/proc/self/smaps_rollup"):
+            return 0  # it has ended since
+    except OSError:
+        pass  # it is another user's
+    return one.rss
+
+
 def kill_tree(root: int) -> None:
     """Kill a session leader with its process group, its session and everything that descends from it.
 

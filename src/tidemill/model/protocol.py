@@ -260,7 +260,7 @@ encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 
-INDEX = "<qqdd"
+INDEX = "<qqddq"
 """Layout of the shared-memory index (struct format), see `Started`; run is 0 while nothing has started. The engine
 reads it when a worker dies or overruns: only that run is charged."""
 
@@ -271,9 +271,11 @@ class Started(NamedTuple):
     Attributes:
         t0: wall-clock seconds since the epoch, for records.
         since: monotonic seconds of the machine, for limits: a clock that is set, or a laptop that slept, ends nothing.
+        resident: bytes that the worker's process held then: earlier runs have left them. 0 if that is unknown.
     """
 
     run: int
     fence: int
     t0: float
     since: float
+    resident: int = 0

@@ -86,7 +86,10 @@ class Host:
         self._selector.register(db, selectors.EVENT_READ, db.heard)
 
     def _watch_slot(self, slot: Slot) -> None:
+        """A worker's end is told by its channel, and by its sentinel where what it forked holds on to the channel."""
         self._selector.register(slot.worker.channel, selectors.EVENT_READ, slot)
+        if slot.worker.sentinel >= 0:
+            self._selector.register(slot.worker.sentinel, selectors.EVENT_READ, slot)
 
     # ------------------------------------------------------------------------------------------------- the loop
 
@@ -137,17 +140,23 @@ class Host:
         for key, _ in self._selector.select(patience):
             target = key.data
             if isinstance(target, Slot):
-                self._from_worker(target)
+                self._from_worker(target, ended=key.fd == target.worker.sentinel)
             elif isinstance(target, Session):
                 self.desk.receive(target)
             else:
                 target()
 
-    def _from_worker(self, slot: Slot) -> None:
-        slot.worker.channel.flush()
-        frames = slot.worker.channel.receive()
-        if frames is None:
-            self._selector.unregister(slot.worker.channel)
+    def _from_worker(self, slot: Slot, *, ended: bool) -> None:
+        """Take in what a worker has sent. If its process has `ended`, it is dead once there is no more of that."""
+        if slot in self._dead:
+            return  # channel and sentinel told it together
+        worker = slot.worker
+        worker.channel.flush()
+        frames = worker.channel.receive()
+        if frames is None or (ended and not frames):
+            self._selector.unregister(worker.channel)
+            if worker.sentinel >= 0:
+                self._selector.unregister(worker.sentinel)
             self._dead.append(slot)
             return
         for frame in frames:
@@ -161,7 +170,7 @@ class Host:
                 self._inquiries.take(slot, message)
             elif isinstance(message, Read):
                 self._reads.append((slot, message))
-        self.desk.watch_writes(slot.worker.channel, slot)
+        self.desk.watch_writes(worker.channel, slot)
 
     # ------------------------------------------------------------------------------------------------- a turn
 
@@ -183,9 +192,10 @@ class Host:
         if self.desk.requests and isinstance(self.desk.requests[0][1], session.Command):
             self._obey()
             return
+        taken = self._take_outcomes()
         dead, self._dead = self._dead, []
         found = Round(
-            self._take_outcomes(),
+            taken,
             [self.crew.ended(slot) for slot in dead],
             self._reads,
             self.desk.take_requests(),
@@ -233,14 +243,15 @@ class Host:
             self.desk.watch_writes(client.channel, client)
 
     def _take_outcomes(self) -> list[tuple[Slot, list[Outcome]]]:
-        """What workers finished; not all at once while somebody else waits."""
+        """What workers finished; not all at once while somebody else waits, but all of those that are to be buried."""
         taken, self._inbox = self._inbox, []
         if self.desk.requests:
             count = 0
             for i, (_, outcomes) in enumerate(taken):
                 count += len(outcomes)
                 if i and count > SUBMITTING_DONE:
-                    taken, self._inbox = taken[:i], taken[i:]
+                    self._inbox = [m for m in taken[i:] if m[0] not in self._dead]
+                    taken = taken[:i] + [m for m in taken[i:] if m[0] in self._dead]
                     break
         return _by_worker(taken)
 

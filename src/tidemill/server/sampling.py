@@ -111,10 +111,14 @@ class Sampler:
     def _memory(self, slot: Slot, started: Started, tree: list[processes.Process] | None) -> Ending | None:
         if tree is None:
             return None
-        used = sum(one.rss for one in tree)
-        sample = self._samples[slot.id]
-        sample.memory = max(sample.memory, used)
         limit = self._declared(slot, started)[0]
+        inherited = started.resident  # what earlier runs have left in the worker's process is not this one's
+        held = sum(one.rss for one in tree)
+        if 0 < limit < held - inherited:
+            held = processes.proportional(tree)  # only now: it takes time
+        sample = self._samples[slot.id]
+        sample.memory = max(sample.memory, held)
+        used = held - inherited
         if not 0 < limit < used:
             return None
         message = f"it used {used / 2**20:.0f} MiB of the {limit / 2**20:.0f} MiB it declared"

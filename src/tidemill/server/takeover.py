@@ -30,7 +30,7 @@ def take_over(engine: Engine, directory: Path) -> int:
     if not found:
         return 0
     gone = [one for one in found if _cleared(engine, one, directory)]
-    engine.transact(lambda turn: reclaim.reap(turn, gone, set()))
+    engine.transact(lambda turn: reclaim.reap(turn, gone))
     for one in gone:
         for pool in _pools(directory, one):
             tidy(pool)

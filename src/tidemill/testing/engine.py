@@ -111,7 +111,7 @@ class EngineDriver(EngineRows):
         with self.engine.turn() as turn:
             reclaim.beat(turn)
             found = [w for w in reclaim.dead_engines(turn, lambda _: False) if w.id == engine]
-            reclaim.reap(turn, found, set())
+            reclaim.reap(turn, found)
 
     def close(self) -> None:
         self.engine.db.close()

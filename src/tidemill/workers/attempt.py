@@ -39,6 +39,8 @@ _ERROR = int(AttemptState.ERROR)
 Variables = Mapping[str, str | None]
 """Of the environment; None for one that is not set."""
 _INDEX = struct.Struct(protocol.INDEX)
+_ALL = 1 << 62
+"""More bytes than a process can hold."""
 
 
 class Attempts:
@@ -80,7 +82,7 @@ class Attempts:
     def run(self, claim: Claimed) -> Outcome:
         """Make one attempt. Whatever the user's code raises becomes part of the outcome."""
         began, start = time.time(), time.monotonic()
-        _INDEX.pack_into(self._index, 0, claim.run, claim.fence, began, start)
+        _INDEX.pack_into(self._index, 0, claim.run, claim.fence, began, start, self._meter.resident())
         task = self.loader.known(claim.task)
         outs: list[Out] = []
         growth = b""
@@ -118,7 +120,7 @@ class Attempts:
         wall = time.monotonic() - start
         cpu, rss = self._meter.take(wall)
         if running.used:  # what is deferred has no limits any more: the attempt has ended
-            _INDEX.pack_into(self._index, 0, claim.run, claim.fence, began, math.inf)
+            _INDEX.pack_into(self._index, 0, claim.run, claim.fence, began, math.inf, _ALL)
         ended = self._end(accepted=failure is None) if running.used else None
         if before is not None:
             self._set_variables(before)
@@ -187,7 +189,7 @@ class Attempts:
 
     def idle(self) -> None:
         """Nothing has started."""
-        _INDEX.pack_into(self._index, 0, 0, 0, 0.0, 0.0)
+        _INDEX.pack_into(self._index, 0, 0, 0, 0.0, 0.0, 0)
 
     def resume(self) -> None:
         """Count CPU from here: the time since the last attempt was nobody's."""

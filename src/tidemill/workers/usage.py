@@ -26,6 +26,8 @@ class Meter:
         self._cpu = time.process_time()
         self._children = 0.0
         self._rss = 0
+        self._resident = 0
+        self._changed = True
         self.measure()
 
     def start(self) -> None:
@@ -43,8 +45,16 @@ class Meter:
         self._cpu = now
         if wall < SHORT:
             return cpu, self._rss
+        self._changed = True
         children, peak = self.measure()
         return cpu + children, peak
+
+    def resident(self) -> int:
+        """Bytes that this process holds, as of the first call since a run of `SHORT` or more; 0 if that is unknown."""
+        if self._changed and self._status is not None:
+            self._resident = _kilobytes(os.pread(self._status, 4096, 0), b"VmRSS:")
+        self._changed = False
+        return self._resident
 
     def measure(self) -> tuple[float, int]:
         """(CPU seconds of children, peak in bytes) since the last call; starts the next peak."""
