@@ -232,7 +232,7 @@ class Slots:
             and devices.choose(cls.accelerators, (d for d in self.accelerators if d not in taken)) is None
         ):
             found.add("accelerators")
-        cpus, memory, disk = _together(others)
+        cpus, memory, disk = together(others)
         if not (cpus or memory or disk or (slot is not None and slot.held)):
             return frozenset(found)  # a request larger than the machine gets all of it, when nothing else runs
         own_cpus, own_memory, own_disk = (0.0, 0, 0) if slot is None else (slot.cpus, slot.memory, slot.disk)
@@ -401,7 +401,7 @@ def _takes(cls: Class) -> set[str]:
     return {"workers", *(name for name, amount in amounts.items() if amount)}
 
 
-def _together(slots: Sequence[Slot]) -> tuple[float, int, int]:
+def together(slots: Sequence[Slot]) -> tuple[float, int, int]:
     """Processors, memory and disk that workers have set aside."""
     return sum(s.cpus for s in slots), sum(s.memory for s in slots), sum(s.disk for s in slots)
 
