@@ -82,20 +82,6 @@ def test_a_user_that_lacks_the_device_of_its_service_is_told_so(bench: Bench) ->
     bench.quiet()
 
 
-def test_what_lacks_the_device_of_a_service_waits_for_its_users(bench: Bench) -> None:
-    """It is nobody's fault, and nothing is kept from the users meanwhile."""
-    bench.environment = {"TIDEMILL_ACCELERATORS": "cuda:1"}
-    names = ["a", "b", "c"]
-    first, *gates = bench.gates(["first", *names])
-    program = bench.start("device_after", names, workers=2)
-    first.open()
-    before = time.monotonic()
-    wait_for(lambda: time.monotonic() > before + 4, "a reservation to be made, were there one")
-    for gate in gates:
-        gate.open()
-    whole(bench, program, [[f"{name} here" for name in names], "first "])
-
-
 def test_a_user_that_waits_for_its_next_attempt_is_waited_for(bench: Bench) -> None:
     """What does not fit beside the service until then is not given up."""
     gate = bench.gate("a")

@@ -409,14 +409,6 @@ def device_twice() -> Any:
         return on_device(address)
 
 
-@tm.workflow
-def device_after(names: list[str]) -> Any:
-    """A run that needs the service's device and does not use it, beside users that come one after the other."""
-    with with_device() as address:
-        found = [wait_here(address, name) for name in names]
-    return [found, on_device(wait_here("", "first"))]
-
-
 def main(url: str, workers: str, name: str, *args: str) -> None:
     with tm.open(url) as store:
         flow = globals()[name]
