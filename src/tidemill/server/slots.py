@@ -226,12 +226,10 @@ class Slots:
             slot: the worker that would run it; one that holds nothing if None.
         """
         found: set[str] = set()
-        taken = {d for s in others for d in s.devices}
-        if (
-            cls.accelerators
-            and devices.choose(cls.accelerators, (d for d in self.accelerators if d not in taken)) is None
-        ):
-            found.add("accelerators")
+        if cls.accelerators:
+            taken = {d for s in others for d in s.devices}
+            if devices.choose(cls.accelerators, [d for d in self.accelerators if d not in taken]) is None:
+                found.add("accelerators")
         cpus, memory, disk = together(others)
         if not (cpus or memory or disk or (slot is not None and slot.held)):
             return frozenset(found)  # a request larger than the machine gets all of it, when nothing else runs
