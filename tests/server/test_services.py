@@ -74,6 +74,41 @@ def test_more_services_than_fit_are_an_error_at_once(bench: Bench) -> None:
     assert bench.block().state == BlockState.ERROR
 
 
+def test_a_user_that_lacks_the_device_of_its_service_is_told_so(bench: Bench) -> None:
+    bench.environment = {"TIDEMILL_ACCELERATORS": "cuda:1"}
+    text = bench.start("device_twice", workers=2).error()
+    assert "up (with_device), which hold the accelerators cuda:1 of cuda:1 for as long" in text
+    assert "cpus" not in text
+    bench.quiet()
+
+
+def test_a_user_that_waits_for_its_next_attempt_is_waited_for(bench: Bench) -> None:
+    """What does not fit beside the service until then is not given up."""
+    gate = bench.gate("a")
+    program = bench.start("backing_off", workers=2)
+    wait_for(lambda: "failed" in bench.log(), "the first attempt to fail")
+    gate.open()
+    whole(bench, program, ["service", "all"])
+
+
+def test_what_another_engine_does_is_waited_for(bench: Bench, postgres_database: str) -> None:
+    bench.url = postgres_database
+    bench.environment = {"TIDEMILL_LEASE_SECONDS": "4", "XDG_DATA_HOME": str(bench.directory / "data")}
+    a, b = bench.gates(["a", "b"])
+    first = bench.start("share", "a", workers=1)
+    a.reached()
+    second = bench.start("beside_shared", "a", workers=2)
+    b.reached()
+    wait_for(lambda: "service up" in bench.log(), "the service")
+    b.open()
+    opened = time.monotonic()
+    wait_for(lambda: time.monotonic() > opened + 4, "the run that does not fit to be given up, were it so")
+    a.open()
+    assert second.result() == ["user", "all"]
+    assert first.result() == "a"
+    bench.quiet()
+
+
 def test_services_that_are_used_apart_take_turns(bench: Bench) -> None:
     """More than there are processors: no workflow fails of what would only have to wait."""
     n = 2 * len(os.sched_getaffinity(0)) + 1
@@ -265,6 +300,21 @@ def test_one_that_does_not_come_down_is_killed(bench: Bench) -> None:
     assert "cancelled" in program.error()
     bench.quiet()
     assert bench.log()[-1] == "stop"
+
+
+def test_one_that_does_not_come_down_after_its_users_is_cancelled_by_hand(bench: Bench) -> None:
+    """It has all the time that it takes; the workflow is open until then."""
+    gate = bench.gate("a")
+    program = bench.start("stubborn", ["a"])
+    gate.open()
+    wait_for(lambda: "stop" in bench.log(), "the service to be asked to stop")
+    with tm.open(bench.url) as store:
+        (status,) = store.status().blocks
+        store.cancel(status.id)
+    program.ended()
+    bench.quiet()
+    assert sorted(states(bench)) == [RunState.COMPLETE, RunState.CANCELLED]
+    assert not bench.look(leases.every)
 
 
 def test_on_two_engines(bench: Bench, postgres_database: str) -> None:

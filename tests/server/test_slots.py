@@ -4,6 +4,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tidemill.model.protocol import Outcome
 from tidemill.model.states import AttemptState, Reason
@@ -24,8 +26,12 @@ one_gpu = Class(9, 1, 0, 1.0, 0.1, 0, accelerators="cuda:1")
 two_gpus = Class(10, 1, 0, 1.0, 0.1, 0, accelerators="cuda:2")
 exotic = Class(11, 1, 0, 1.0, 0.1, 0, accelerators="fpga:1")
 server = Class(12, 1, 0, 1.0, 1.0, 0, service=1)
+gpu_server = Class(13, 1, 0, 1.0, 0.5, 0, accelerators="cuda:2", service=1)
+wide_server = Class(14, 1, 0, 1.0, 0.5, 0, disk=600, service=1)
+large_on_gpu = Class(15, 1, 0, 1.0, 4.0, 0, accelerators="cuda:2")
 CLASSES = {
-    c.id: c for c in (small, large, larger, heavy, urgent, quarter, wide, glue, one_gpu, two_gpus, exotic, server)
+    c.id: c for c in (small, large, larger, heavy, urgent, quarter, wide, glue, one_gpu, two_gpus, exotic, server,
+                      gpu_server, wide_server, large_on_gpu)
 }  # fmt: skip
 GPUS = detect({"TIDEMILL_ACCELERATORS": "cuda:2"})
 
@@ -353,3 +359,117 @@ def test_a_reservation_that_a_service_makes_impossible_is_put_off() -> None:
     machine[0].given(cast("Any", [SimpleNamespace(run=99, fence=1, task=1)]), cast("Any", SimpleNamespace(
         flight={99: SimpleNamespace(cls=server.id)}, classes=CLASSES)))  # fmt: skip
     assert machine.room(2, small) >= 1
+
+
+@pytest.mark.parametrize(("serving", "waiting"), [(gpu_server, one_gpu), (wide_server, wide)])
+def test_what_a_service_holds_is_not_reserved_against_its_users(serving: Class, waiting: Class) -> None:
+    """Devices and disk as well as processors and memory."""
+    machine = Machine()
+    machine.give(0, serving)
+    held = machine.give(1, small)
+    assert machine.room(2, waiting) == 0
+    machine.now += RESERVE_AFTER + 1
+    assert machine.room(2, waiting) == 0
+    machine.finish(1, held, 1.0)
+    assert machine.room(2, waiting) == 0
+    assert machine.room(2, small) >= 1
+
+
+def test_disk_that_others_than_services_have_written_on_comes_back() -> None:
+    """It counts as free for what waits beside a service, so that it gets its reservation."""
+    machine = Machine()
+    machine.give(0, server)
+    machine.give(1, wide)
+    machine.free, machine[1].disk_used = 500, 500
+    assert machine.room(2, wide) == 0
+    machine.now += RESERVE_AFTER + 1
+    assert machine.room(2, wide) == 0
+    assert machine.room(3, Class(99, 1, 0, 1.0, 1.0, 0, disk=1)) == 0, "it is reserved"
+
+
+@pytest.mark.parametrize(
+    ("holding", "waiting", "pass_it", "stand_back"),
+    [
+        (two_gpus, one_gpu, [small, heavy, wide], [two_gpus]),
+        (heavy, heavy, [small, wide, one_gpu], [Class(99, 1, 0, 1.0, 1.0, 1)]),
+        (wide, wide, [small, heavy, one_gpu], [Class(99, 1, 0, 1.0, 1.0, 0, disk=1)]),
+        (small, large, [glue], [small, quarter, heavy, one_gpu]),
+        (small, larger, [], [glue, small, quarter, heavy, one_gpu]),
+    ],
+    ids=["accelerators", "memory", "disk", "cpus", "more than there is"],
+)
+def test_a_reservation_is_of_what_is_lacking(
+    holding: Class, waiting: Class, pass_it: list[Class], stand_back: list[Class]
+) -> None:
+    machine = Machine()
+    machine.give(0, holding)
+    assert machine.room(1, waiting) == 0
+    machine.now += RESERVE_AFTER + 1
+    assert machine.room(1, waiting) == 0
+    assert [machine.room(2, cls) for cls in pass_it] == [1] * len(pass_it)
+    assert [machine.room(2, cls) for cls in stand_back] == [0] * len(stand_back)
+
+
+def test_what_a_reservation_comes_to_lack_is_reserved_as_well() -> None:
+    """It got its devices, and small runs have the processors meanwhile: those keep none of it away for long."""
+    machine = Machine()
+    devices = machine.give(0, two_gpus)
+    assert machine.room(1, large_on_gpu) == 0
+    machine.now += RESERVE_AFTER + 1
+    assert machine.room(1, large_on_gpu) == 0
+    cpus = machine.give(1, small)
+    machine.finish(0, devices, 1.0)
+    assert machine.room(2, large_on_gpu) == 0
+    assert (machine.room(2, small), machine.room(2, one_gpu)) == (0, 0)
+    machine.finish(1, cpus, 1.0)
+    assert machine.room(2, large_on_gpu) == 1
+
+
+def test_one_that_waits_for_devices_does_not_take_the_turn_of_one_that_waits_for_processors() -> None:
+    machine = Machine()
+    machine.give(0, two_gpus)
+    held = machine.give(1, small)
+    for waiting in (one_gpu, large):
+        assert machine.room(2, waiting) == 0
+    machine.now += RESERVE_AFTER + 1
+    for waiting in (one_gpu, large):
+        assert machine.room(2, waiting) == 0
+    assert machine.room(2, small) == 0, "processors are reserved, too"
+    machine.finish(1, held, 1.0)
+    assert machine.room(2, small) == 0
+    machine.finish(0, list(machine[0].held), 1.0)
+    assert machine.room(3, one_gpu) == 1
+
+
+@given(st.lists(st.sampled_from([small, large, larger, heavy, quarter, wide, one_gpu, two_gpus, large_on_gpu, urgent])))
+def test_whatever_waits_for_whatever_somebody_gets_in(wanted: list[Class]) -> None:
+    """Reservations in any order: when nothing runs, the classes that wait never all stand back for each other."""
+    machine = Machine()
+    machine.give(0, small)
+    machine.give(1, two_gpus)
+    machine.give(2, heavy)
+    for _ in range(2):
+        for cls in wanted:
+            machine.room(3, cls)
+        machine.now += RESERVE_AFTER + 1
+    for number in range(3):
+        machine.finish(number, list(machine[number].held), 1.0)
+    left = {cls.id: cls for cls in wanted}
+    while left:
+        got = next((cls for cls in left.values() if machine.room(3, cls)), None)
+        assert got is not None
+        machine.finish(3, machine.give(3, got), 1.0)
+        machine[3].seen = []  # a fresh process
+        del left[got.id]
+        machine.slots.forget_waits(left.__contains__)
+
+
+def test_a_worker_whose_service_was_never_sent_is_open_again() -> None:
+    machine = Machine()
+    machine[0].over(machine.give(0, server))
+    assert machine[0].open
+    assert machine.slots.regular() == 4
+    held = machine.give(0, server)
+    machine[0].hosted = True
+    machine[0].over(held)
+    assert not machine[0].open, "it ends with the service that it had"

@@ -4,6 +4,8 @@ What is published belongs to its attempt. If that dies, whoever uses it waits ag
 next attempt publishes.
 """
 
+import math
+
 from tidemill.engine import files, flags, gathers, spread, stand, wait
 from tidemill.engine.turn import DONE, Failed, Turn
 from tidemill.model.delta import RunFlag
@@ -13,6 +15,8 @@ from tidemill.model.states import AttemptState, BlockState, Reason, RunState
 from tidemill.stores.state import attempts, blocks, classes, data, leases, runs, serves
 from tidemill.stores.state.runs import Run
 
+FIRST = 100
+"""Ready runs of a class that are looked at."""
 _UNFINISHED = (BlockState.OPEN, BlockState.CLOSING)
 
 
@@ -120,22 +124,54 @@ def needed(turn: Turn, rows: list[Run]) -> list[int]:
     return [r.id for r in services if r.state == RunState.COMPLETE and not r.flags & flags.SUPERSEDED]
 
 
-def give_up(turn: Turn, ready: list[int], why: str) -> None:
-    """End the first ready run of these classes with an error: it will never fit beside the services that are up.
-    Services are chosen first.
-    """
+def standing(turn: Turn, ready: list[int]) -> list[tuple[Run, set[int]]]:
+    """The first ready runs of these classes, those that are services first, and the services that each uses."""
     known = turn.engine.classes
+    found: list[tuple[Run, set[int]]] = []
+    used: dict[int, set[int]] = {}
     for cls in sorted(ready, key=lambda c: (not known[c].service, c)):
-        taken = classes.take(turn.db, cls, 1)
-        stand.taken(turn, cls, len(taken))
-        rows = [r for r in runs.get(turn.db, taken).values() if r.state == runs.LIVE]
-        for row in rows:
-            failure = Failure(int(Reason.NO_RESOURCES), "no resources", why)
-            fence, now = row.attempt + 1, turn.now
-            state = int(AttemptState.ERROR)
-            attempts.add(turn.db, [row.id], [fence], [0], [state], [now], [now], [None], [None])
-            attempts.fail(turn.db, [(row.id, fence, failure.reason, encode(failure))])
-            turn.failures.append(Failed(row.id, row.block, row.task, failure))
-            spread.finish(turn, [(row._replace(attempt=fence), RunState.ERROR, 0)])
-        if rows:
-            return
+        rows = runs.get(turn.db, classes.first(turn.db, cls, FIRST))
+        for row in rows.values():
+            if row.state == runs.LIVE:
+                if row.block not in used:
+                    used[row.block] = _used(turn, row.block)
+                found.append((row, used[row.block]))
+    return found
+
+
+def _used(turn: Turn, block: int) -> set[int]:
+    """The services that the runs of a block use."""
+    above: list[int] = []
+    wanted: int | None = block
+    while wanted is not None:
+        above.append(wanted)
+        row = blocks.get(turn.db, wanted)
+        wanted = None if row is None else row.parent
+    return {run for _, run in serves.of_blocks(turn.db, above)}
+
+
+def awaited(turn: Turn) -> bool:
+    """Whether something may still happen although nothing that is ready starts: timers, work of any engine that is no
+    service in use, external runs, runs that are held back, submissions that go on.
+    """
+    engine, db = turn.engine, turn.db
+    if engine.owes or engine.next_timer < math.inf:
+        return True
+    leased = runs.get(db, [row[0] for row in leases.every(db)])
+    states = data.states(db, [r.out for r in leased.values()])
+    if any(states.get(r.out) != data.PUBLISHED for r in leased.values()):
+        return True
+    if len(serves.still_needed(db, list(leased))) < len(leased):
+        return True
+    return any(engine.hubs[hub].active for hub in {*runs.held_hubs(db), *blocks.unsealed_hubs(db)})
+
+
+def give_up(turn: Turn, row: Run, why: str) -> None:
+    """End a ready run with an error: it will never fit beside the services that are up."""
+    stand.drop(turn, [row])
+    failure = Failure(int(Reason.NO_RESOURCES), "no resources", why)
+    fence, now = row.attempt + 1, turn.now
+    attempts.add(turn.db, [row.id], [fence], [0], [int(AttemptState.ERROR)], [now], [now], [None], [None])
+    attempts.fail(turn.db, [(row.id, fence, failure.reason, encode(failure))])
+    turn.failures.append(Failed(row.id, row.block, row.task, failure))
+    spread.finish(turn, [(row._replace(attempt=fence), RunState.ERROR, 0)])

@@ -233,7 +233,7 @@ class Crew:
             if run == slot.service and slot.ending is None and not self.hosting.starts_again(run):
                 slot.ending = Ending(Reason.CANCELLED, "cancelled", run)
                 self.hosting.bring_down(slot)
-            elif started is not None and started.run == run:
+            elif run == slot.service or (started is not None and started.run == run):
                 self.end(slot, Ending(Reason.CANCELLED, "cancelled", run))
             else:
                 slot.worker.channel.send(protocol.encode(protocol.Forget([run])))

@@ -309,6 +309,7 @@ class Host:
             slot.known.update(fresh)
             specs = [(t, self.engine.encoded_spec(t)) for t in fresh]
             seconds = max(self.slots.estimate(slot.held[c.run][0]) for c in claimed)
+            slot.hosted = slot.service != 0
             slot.worker.channel.send(protocol.encode(Work(claimed, specs, seconds)))
             self.desk.watch_writes(slot.worker.channel, slot)
         for slot, answer in found.answers:

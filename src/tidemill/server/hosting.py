@@ -13,8 +13,9 @@ from tidemill.engine.turn import Turn
 from tidemill.model import protocol
 from tidemill.model.protocol import Outcome
 from tidemill.model.states import Reason
-from tidemill.server.slots import Ending, Slot, Slots
-from tidemill.stores.state import runs, serves
+from tidemill.server import devices
+from tidemill.server.slots import Ending, Slot, Slots, together
+from tidemill.stores.state import runs, serves, workers
 
 GRACE = 10.0
 """Seconds that a service has for coming down after it was cancelled or stopped."""
@@ -24,6 +25,9 @@ last processors.
 """
 STUCK = 3
 """The same before a run is given up."""
+STUCK_SHARED = 20
+"""The same where other engines serve the store, too: they may have room, and look once a second."""
+MIB = 1 << 20
 
 
 class Hosting:
@@ -115,9 +119,9 @@ class Hosting:
     # ------------------------------------------------------------------------------------------------- no room
 
     def relieve(self) -> tuple[bool, Turn | None]:
-        """Where services hold all that there is, and nothing that is ready fits beside them, nothing would ever happen
-        again: a further service may take the last processors, and if there is none that could, a run that waits ends
-        with an error that says so. Whether workers may be given more, and the turn in which a run ended.
+        """Where services hold all that there is, and nothing that is ready fits beside them, a further service may take
+        the last processors; if there is none that could, and nothing would ever happen again, a run that waits ends
+        with an error that says so. Whether workers may be given more, and the turn in which a run was looked for.
         """
         held = [s for s in self._slots.all if s.held and s.ending is None]
         up = [s for s in held if s.up and not s.told]
@@ -127,22 +131,49 @@ class Hosting:
         self._slots.crowded = self._stuck >= CROWDED
         if self._stuck < STUCK:
             return self._slots.crowded, None
+        alone = self._engine.alone or len(workers.engines(self._engine.db)) <= 1
+        if not alone and self._stuck < STUCK_SHARED:
+            return True, None
         self._stuck = 0
-        return False, self._engine.transact(lambda turn: self._give_up(turn, self._why(up)))
+        return False, self._engine.transact(lambda turn: self._give_up(turn, up, alone=alone))
 
-    def _give_up(self, turn: Turn, why: str) -> Turn:
-        serve.give_up(turn, self._ready(), why)
+    def _give_up(self, turn: Turn, up: list[Slot], *, alone: bool) -> Turn:
+        """End a run that will never fit: one that does not fit beside the very services that it uses, which last until
+        it has ended; else, if nothing else goes on, one that does not fit beside all that are up. Of these, users of
+        services come first: with them the services end, and the others may fit.
+        """
+        slots, known = self._slots, turn.engine.classes
+        waiting = [(r, uses) for r, uses in serve.standing(turn, self._ready()) if slots.short(known[r.cls], slots.all)]
+        own = [r for r, uses in waiting if slots.short(known[r.cls], [s for s in up if s.service in uses])]
+        if own and alone:
+            chosen = own[0]
+        elif waiting and not serve.awaited(turn):
+            services = {s.service for s in up}
+            chosen = min(waiting, key=lambda found: not found[1] & services)[0]
+        else:
+            return turn
+        serve.give_up(turn, chosen, self._why(up, slots.short(known[chosen.cls], slots.all)))
         return turn
 
     def _ready(self) -> list[int]:
         engine = self._engine
         return sorted(c for c, n in engine.ready.items() if n > 0 and engine.hubs[engine.classes[c].hub].active)
 
-    def _why(self, up: list[Slot]) -> str:
-        cpus, memory = sum(s.cpus for s in up), sum(s.memory for s in up)
-        held = f"{cpus:g} of {self._slots.cpus:g} cpus" + (f" and {memory / 2**20:.0f} MiB of memory" if memory else "")
+    def _why(self, up: list[Slot], lacking: frozenset[str]) -> str:
+        """What to say of a run that lacks this, some of `slots.EVERYTHING`, beside these services."""
+        slots = self._slots
+        cpus, memory, disk = together(up)
+        amounts = {
+            "cpus": f"{cpus:g} of {slots.cpus:g} cpus",
+            "memory": f"{memory / MIB:.0f} of {slots.memory / MIB:.0f} MiB of memory",
+            "disk": f"{disk / MIB:.0f} MiB of disk",
+            "accelerators": f"the accelerators {devices.show([d for s in up for d in s.devices]) or 'none'} "
+            f"of {devices.show(slots.accelerators) or 'none'}",
+        }
+        held = " and ".join(amount for what, amount in amounts.items() if what in lacking)
         names = sorted({self._engine.spec(self._engine.db, task).name for s in up for _, task in s.held.values()})
+        example = ", such as @service(cpus=0.1)" if "cpus" in lacking else ""
         return (
             f"it does not fit beside the services that are up ({', '.join(names)}), which hold {held} for as long as "
-            "they have users: ask for less where a service needs less, such as @service(cpus=0.1)"
+            f"they have users: ask for less where a run or a service needs less{example}"
         )

@@ -25,6 +25,8 @@ RESERVE_AFTER = 2.0
 """Seconds after which a request that does not fit beside others gets the machine reserved."""
 MEASURED = 2.0
 """Seconds for which a measurement of the free disk holds."""
+EVERYTHING = frozenset({"workers", "cpus", "memory", "disk", "accelerators"})
+"""What a class may have to wait for."""
 _OVERHEAD = 1e-5
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -54,6 +56,7 @@ class Slot:
         seen: accelerators that its process has been told to use; its libraries may hold on to them.
         service: the run, a service, that it was given; 0 for none. It gets nothing else any more.
         fence: under which it was given that, `since` when; `hosts` is its class.
+        hosted: that was sent to its process, which ends with it.
         up: that has published, and `told` that it has no users any more.
     """
 
@@ -75,7 +78,7 @@ class Slot:
         self.service = self.fence = 0
         self.hosts: Class | None = None
         self.since = 0.0
-        self.up = self.told = False
+        self.hosted = self.up = self.told = False
 
     @property
     def open(self) -> bool:
@@ -99,6 +102,8 @@ class Slot:
         for run in runs:
             self.held.pop(run, None)
         if not self.held:
+            if not self.hosted:
+                self.service, self.hosts = 0, None
             self.cpus, self.memory, self.disk, self.disk_used = 0.0, 0, 0, 0
             self.wanted, self.devices = "", []
 
@@ -145,7 +150,7 @@ class Slots:
         self._clock = clock
         self._seconds: dict[int, float] = {}
         self._waiting_since: dict[int, float] = {}
-        self._reserved: Class | None = None
+        self._reserved: dict[int, tuple[Class, set[str]]] = {}
         self.largest = LARGEST
 
     def learn(self, slot: Slot, outcomes: list[Outcome]) -> None:
@@ -179,13 +184,7 @@ class Slots:
 
     def room(self, slot: Slot, cls: Class, waiting: int) -> int:
         """How many runs of a class a worker may be given now."""
-        reserved = self._reserved
-        if not slot.open or (
-            reserved is not None
-            and reserved.id != cls.id
-            and cls.priority <= reserved.priority
-            and self._fits_beside_services(reserved)
-        ):
+        if not slot.open or self._reserved_for_others(cls):
             return 0
         if cls.service and not self._leaves_room(cls):
             return 0
@@ -217,15 +216,31 @@ class Slots:
         """Whether the worker may run this class beside what the others do."""
         if cls.accelerators and self._devices(slot, cls.accelerators) is None:
             return False
-        others = [s for s in self.all if s is not slot]
-        cpus, memory = sum(s.cpus for s in others), sum(s.memory for s in others)
-        if cpus == 0 and memory == 0 and not slot.held and not any(s.disk for s in others):
-            return True  # a request larger than the machine gets all of it, when nothing else runs
-        if not cls.local and cpus + max(slot.cpus, cls.cpus) > self.cpus + 1e-9:
-            return False
-        if (cls.memory or not cls.local) and memory + max(slot.memory, cls.memory) > self.memory:
-            return False
-        return not cls.disk or self._disk_left(others) >= max(slot.disk, cls.disk) - slot.disk_used
+        return not self.short(cls, [s for s in self.all if s is not slot], slot)
+
+    def short(self, cls: Class, others: Sequence[Slot], slot: Slot | None = None) -> frozenset[str]:
+        """What a class lacks, some of `EVERYTHING`, beside what these workers hold.
+
+        Args:
+            others: the workers; what all the rest hold is taken to be free.
+            slot: the worker that would run it; one that holds nothing if None.
+        """
+        found: set[str] = set()
+        if cls.accelerators:
+            taken = {d for s in others for d in s.devices}
+            if devices.choose(cls.accelerators, [d for d in self.accelerators if d not in taken]) is None:
+                found.add("accelerators")
+        cpus, memory, disk = together(others)
+        if not (cpus or memory or disk or (slot is not None and slot.held)):
+            return frozenset(found)  # a request larger than the machine gets all of it, when nothing else runs
+        own_cpus, own_memory, own_disk = (0.0, 0, 0) if slot is None else (slot.cpus, slot.memory, slot.disk)
+        if not cls.local and cpus + max(own_cpus, cls.cpus) > self.cpus + 1e-9:
+            found.add("cpus")
+        if (cls.memory or not cls.local) and memory + max(own_memory, cls.memory) > self.memory:
+            found.add("memory")
+        if cls.disk and self._disk_left(others) < max(own_disk, cls.disk):
+            found.add("disk")
+        return frozenset(found)
 
     def _leaves_room(self, cls: Class) -> bool:
         """Whether another service leaves a processor for users of those that are there. If none would, the users of
@@ -234,18 +249,13 @@ class Slots:
         cpus = [_cpus(found) for found in self._services()]
         return not cpus or self.crowded or sum(cpus) + _cpus(cls) + 1 <= self.cpus + 1e-9
 
-    def _fits_beside_services(self, cls: Class) -> bool:
-        """Whether a class fits once everything has ended but the services, which go on for as long as others want."""
-        found = self._services()
-        cpus, memory = sum(map(_cpus, found)), sum(s.memory for s in found)
-        return not found or (cpus + _cpus(cls) <= self.cpus + 1e-9 and memory + cls.memory <= self.memory)
-
-    def _disk_left(self, others: list[Slot]) -> int:
-        """Free bytes that nobody else has set aside."""
+    def _disk_left(self, others: Sequence[Slot]) -> int:
+        """Free bytes that these have not set aside, once all the rest have let go of theirs."""
         now = self._clock()
         if now - self._measured[0] >= MEASURED:
             self._measured = (now, self._free())
-        return self._measured[1] - sum(max(0, s.disk - s.disk_used) for s in others)
+        back = sum(s.disk_used for s in self.all if s not in others)
+        return self._measured[1] + back - sum(max(0, s.disk - s.disk_used) for s in others)
 
     # ---------------------------------------------------------------------------------------------- accelerators
 
@@ -308,15 +318,40 @@ class Slots:
 
     # ------------------------------------------------------------------------------------------------- waiting
 
-    def _wait(self, cls: Class) -> None:
-        """A class does not get in for what it asks for; after a while nothing of its priority or below passes it.
-        Users of a service must pass: it does not end before them.
+    def _reserved_for_others(self, cls: Class) -> bool:
+        """Whether a class must stand back for one that has waited longer: it would take some of what that lacks.
+
+        Earlier reservations bind later ones only, so that they never wait for each other in a circle.
         """
-        if cls.service or not self._fits_beside_services(cls):
+        for other, lacking in self._reserved.values():
+            if other.id == cls.id:
+                return False
+            if cls.priority <= other.priority and lacking & _takes(cls) and not self._beside_services(other):
+                return True
+        return False
+
+    def _beside_services(self, cls: Class) -> frozenset[str]:
+        """What a class will lack when everything has ended but the services, which go on for as long as others want."""
+        return self.short(cls, [s for s in self.all if s.held and s.hosts is not None])
+
+    def _wait(self, cls: Class) -> None:
+        """A class does not get in for what it asks for; after a while nothing of its priority or below takes what it
+        lacks. Users of a service must pass: it does not end before them.
+        """
+        if cls.service or self._beside_services(cls):
             return
         now = self._clock()
-        if now - self._waiting_since.setdefault(cls.id, now) > RESERVE_AFTER and self._reserved is None:
-            self._reserved = cls
+        if now - self._waiting_since.setdefault(cls.id, now) > RESERVE_AFTER:
+            # what it lacked before it needs still, also where it lacks something else now
+            self._reserved.setdefault(cls.id, (cls, set()))[1].update(self._lacking(cls))
+
+    def _lacking(self, cls: Class) -> frozenset[str]:
+        """What a class waits for, some of `EVERYTHING`: all of it if it asks for more than there is of anything, for
+        then it runs alone.
+        """
+        if _cpus(cls) > self.cpus + 1e-9 or cls.memory > self.memory or (cls.disk and cls.disk > self._disk_left([])):
+            return EVERYTHING
+        return self.short(cls, self.all) or frozenset({"workers"})
 
     def granted(self, cls: int) -> None:
         """A class got in."""
@@ -325,8 +360,7 @@ class Slots:
 
     def _forget(self, cls: int) -> None:
         self._waiting_since.pop(cls, None)
-        if self._reserved is not None and self._reserved.id == cls:
-            self._reserved = None
+        self._reserved.pop(cls, None)
 
     def forget_waits(self, stands: Callable[[int], bool]) -> None:
         """Drop the claims of classes of which nothing stands ready any more."""
@@ -357,6 +391,17 @@ class Slots:
 def _cpus(cls: Class) -> float:
     """Processors that a run of a class occupies."""
     return 0.0 if cls.local else cls.cpus
+
+
+def _takes(cls: Class) -> set[str]:
+    """What a run of a class takes, some of `EVERYTHING`."""
+    amounts = {"cpus": _cpus(cls), "memory": cls.memory, "disk": cls.disk, "accelerators": cls.accelerators}
+    return {"workers", *(name for name, amount in amounts.items() if amount)}
+
+
+def together(slots: Sequence[Slot]) -> tuple[float, int, int]:
+    """Processors, memory and disk that workers have set aside."""
+    return sum(s.cpus for s in slots), sum(s.memory for s in slots), sum(s.disk for s in slots)
 
 
 def machine_cpus() -> float:

@@ -350,6 +350,65 @@ def sum_of(values: list[int]) -> int:
     return sum(values)
 
 
+# ---------------------------------------------------------------------------------------------------- what may come
+
+
+@tm.task(cpus=0.1, retries=1, backoff=3)
+def second_time(address: str) -> str:
+    if first_time("second_time"):
+        note("failed")
+        raise RuntimeError("not yet")
+    return address
+
+
+@tm.task(cpus=CPUS)
+def all_of_it(before: str) -> str:
+    return "all"
+
+
+@tm.workflow
+def backing_off() -> Any:
+    """A service whose user waits for its next attempt, and a run that does not fit beside it."""
+    with noting("service") as address:
+        found = second_time(address)
+    return [found, all_of_it(wait_here("", "a"))]
+
+
+@tm.task(cpus=0.1)
+def shared(name: str) -> str:
+    pass_gate(name)
+    return name
+
+
+@tm.workflow
+def share(name: str) -> Any:
+    return shared(name)
+
+
+@tm.workflow
+def beside_shared(name: str) -> Any:
+    """The service's user waits for what another workflow makes."""
+    with noting("service") as address:
+        found = use("user", address, shared(name))
+    return [found, all_of_it(wait_here("", "b"))]
+
+
+@tm.service(cpus=0.1, accelerators="cuda:1")
+def with_device() -> Iterator[str]:
+    yield "here"
+
+
+@tm.task(cpus=0.1, accelerators="cuda:1")
+def on_device(address: str) -> str:
+    return address
+
+
+@tm.workflow
+def device_twice() -> Any:
+    with with_device() as address:
+        return on_device(address)
+
+
 def main(url: str, workers: str, name: str, *args: str) -> None:
     with tm.open(url) as store:
         flow = globals()[name]

@@ -85,6 +85,9 @@ _UNSEAL = Statement(
     "and chunks < (select count(*) from chunk c where c.block = delta.block and c.body is not null)"
 )
 _UNSEALED = Statement("select block, chunks from delta where sealed = 0 and key is null order by block limit 1")
+_UNSEALED_HUBS = Statement(
+    "select distinct b.hub from delta d join block b on b.id = d.block where d.sealed = 0 and b.state in (0, 1)"
+)
 _SET_OUT = Statement("update block set out = ? where id = ?")
 _FLAGS = Statement("update block set flags = ? where id = ?")
 _SUBTREE = Statement(
@@ -286,6 +289,11 @@ def with_datum(db: Database, datum: int) -> Block | None:
 def unsealed_of(db: Database, ids: list[int]) -> list[int]:
     """Which of these blocks have a delta that is not complete."""
     return [r[0] for r in db.rows(_UNSEALED_OF, db.ids(ids))]
+
+
+def unsealed_hubs(db: Database) -> list[int]:
+    """The hubs of blocks that have not ended and are still being submitted."""
+    return [r[0] for r in db.rows(_UNSEALED_HUBS)]
 
 
 def last_generation(db: Database, block: int) -> int:

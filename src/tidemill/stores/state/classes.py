@@ -34,6 +34,7 @@ _GET = Statement(
 _READY = insert("ready", "class:i run:i", ignore=True)
 _COUNTS = Statement("select class, count(*) from ready group by class")
 _STANDING = Statement("select c.id from class c where exists (select 1 from ready r where r.class = c.id)")
+_FIRST = Statement("select run from ready where class = ? order by run limit ?")
 _TAKE_PREFIX = Statement("delete from ready where class = ? and run <= ?")
 _TAKE = Statement(
     "select run from ready where class = ? order by run limit ?",
@@ -152,6 +153,11 @@ def counts(db: Database) -> dict[int, int]:
 def standing(db: Database) -> list[int]:
     """Classes with at least one ready run."""
     return [r[0] for r in db.rows(_STANDING)]
+
+
+def first(db: Database, cls: int, limit: int) -> list[int]:
+    """The oldest ready runs of a class, at most `limit`; they stay where they are."""
+    return [r[0] for r in db.rows(_FIRST, cls, limit)]
 
 
 def take(db: Database, cls: int, limit: int) -> list[int]:

@@ -87,6 +87,9 @@ _REARM = update(
     "run", "state = 0, pending = {pending}, cause = null, flags = {flags}, tries = 0, losses = 0",
     "id = {id} and state in (4, 5, 6)", "id:i pending:i flags:i",
 )  # fmt: skip
+_HELD_HUBS = Statement(
+    f"select distinct b.hub from run r join block b on b.id = r.block where r.state = {HELD} and b.state in (0, 1)"
+)
 _HOLD = Statement(
     "update run set state = 9 where id in (select value from {ids}) and state = 0 "
     "and not exists (select 1 from lease where lease.run = run.id) returning id"
@@ -248,6 +251,11 @@ def rearm(db: Database, ids: Column, pending: Column, flags: Column) -> int:
 def hold(db: Database, ids: list[int]) -> list[int]:
     """WAITING or READY -> HELD; those that were."""
     return [r[0] for r in db.rows(_HOLD, db.ids(ids))]
+
+
+def held_hubs(db: Database) -> list[int]:
+    """The hubs of blocks that have not ended and in which runs are held back."""
+    return [r[0] for r in db.rows(_HELD_HUBS)]
 
 
 def unhold(db: Database, ids: list[int]) -> list[Fresh]:
