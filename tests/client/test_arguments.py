@@ -4,6 +4,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -118,15 +119,11 @@ def test_a_number_of_workers_that_is_none_is_refused(workers: object) -> None:
     assert tm.arguments.of(tm.arguments.defaults(workers=None)) == {}
 
 
-@tm.task
-def double(n: int) -> int:
-    return 2 * n
-
-
 def test_what_is_submitted_takes_the_options_too(tmp_path: Path) -> None:
     given = tm.arguments.defaults(store=str(tmp_path / "place"), workers=1, quiet=True, stop_on_failure=True)
-    handle = double(4).submit(**tm.arguments.of(given, submit=True))
-    assert handle.result() == double(4).run(**tm.arguments.of(given)) == 8
+    call: Any = tm.task(abs)(-8)
+    handle = call.submit(**tm.arguments.of(given, submit=True))
+    assert handle.result() == call.run(**tm.arguments.of(given)) == 8
     db = open_database(str(tmp_path / "place"), read_only=True)
     kept = settings.get(db, f"{settings.STARTED}{handle.block}")
     db.close()
