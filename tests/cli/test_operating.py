@@ -165,7 +165,8 @@ def test_failed_runs_are_listed_with_why_and_what_they_printed(cli: Run) -> None
 
 
 def test_how_a_workflow_was_started_is_kept_and_restored(cli: Run, folder: Path) -> None:
-    gated = Gated(folder, "-w", 3, "--stop-on-failure", TIDEMILL_LEASE_SECONDS="77")
+    machine = {"TIDEMILL_ACCELERATORS": "cuda:2", "TIDEMILL_CACHE": str(folder / "near"), "TIDEMILL_CACHE_LIMIT": "1G"}
+    gated = Gated(folder, "-w", 3, "--stop-on-failure", TIDEMILL_LEASE_SECONDS="77", **machine)
     gated.reached()
     gated.process.send_signal(signal.SIGKILL)
     gated.ended()
@@ -183,6 +184,7 @@ def test_how_a_workflow_was_started_is_kept_and_restored(cli: Run, folder: Path)
         assert engine["workers"] == count
         environment = Path(f"/proc/{engine['pid']}/environ").read_bytes().split(b"\0")
         assert b"TIDEMILL_LEASE_SECONDS=77" in environment
+        assert not [one for one in environment if one.startswith((b"TIDEMILL_ACC", b"TIDEMILL_CACHE"))]
         cli("kill", "--now")
         assert again.ended().code == 130
         gated.forget()
