@@ -165,8 +165,10 @@ def test_failed_runs_are_listed_with_why_and_what_they_printed(cli: Run) -> None
 
 
 def test_how_a_workflow_was_started_is_kept_and_restored(cli: Run, folder: Path) -> None:
-    machine = {"TIDEMILL_ACCELERATORS": "cuda:2", "TIDEMILL_CACHE": str(folder / "near"), "TIDEMILL_CACHE_LIMIT": "1G"}
-    gated = Gated(folder, "-w", 3, "--stop-on-failure", TIDEMILL_LEASE_SECONDS="77", **machine)
+    gated = Gated(
+        folder, "-w", 3, "--stop-on-failure",
+        TIDEMILL_LEASE_SECONDS="77", TIDEMILL_ACCELERATORS="cuda:2", TIDEMILL_CACHE_LIMIT="1G",
+    )  # fmt: skip
     gated.reached()
     gated.process.send_signal(signal.SIGKILL)
     gated.ended()
