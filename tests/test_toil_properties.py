@@ -4,9 +4,13 @@
 that a program written for Toil finds again.
 """
 
+import ast
 import importlib
+import inspect
+import textwrap
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -327,6 +331,9 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
         "tests/client/test_helpers.py::test_a_public_directory_can_be_passed_through",
         "tests/client/test_helpers.py::test_a_tree_is_deleted_whatever_its_modes_and_links",
         "tests/client/test_helpers.py::test_space_is_that_of_the_file_system",
+        "tests/client/test_helpers.py::test_what_may_be_over_soon_is_tried_again",
+        "tests/client/test_helpers.py::test_the_last_error_is_raised_and_another_kind_at_once",
+        "tests/client/test_helpers.py::test_a_function_may_say_which_errors_and_it_may_go_on_for_ever",
     ),
     "33 commands": (
         "tests/cli/test_commands.py::test_run_prints_the_result_and_reuses_it",
@@ -349,7 +356,44 @@ def test_it_is_tested(node: str) -> None:
     path, *names = node.split("::")
     assert (ROOT / path).is_file()
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-    assert callable(reduce(getattr, names, module))
+    function = reduce(getattr, names, module)
+    assert callable(function)
+    collected = [Path(path).name.startswith("test_"), names[-1].startswith("test_")]
+    assert all([*collected, *(name.startswith("Test") for name in names[:-1])]), "pytest does not collect it"
+    assert _asserts(function, set()), "it asserts nothing"
+
+
+_ASSERTING = {"pytest.raises", "run_state_machine_as_test"}
+
+
+def _asserts(function: Any, seen: set[Any]) -> bool:
+    """Whether a test asserts anything, or has an exception raised, itself or by what it calls of the tests' own: that
+    may raise one by itself. A state machine is its invariants and its rules."""
+    function = inspect.unwrap(getattr(getattr(function, "hypothesis", None), "inner_test", function))
+    helps = bool(seen)
+    seen.add(function)
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
+        if isinstance(node, ast.Assert) or (helps and isinstance(node, ast.Raise)):
+            return True
+        if isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in _ASSERTING:
+            return True
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            called = function.__globals__.get(node.func.id)
+            ours = inspect.isfunction(called) and called.__module__.startswith(("tests.", "tidemill.testing"))
+            if ours and called not in seen and _asserts(called, seen):
+                return True
+    return False
+
+
+def test_a_test_without_an_assertion_is_noticed() -> None:
+    def helped() -> None:
+        test_no_capability_is_left_out()
+
+    def idle() -> None:
+        len(sorted([2, 1]))
+
+    assert _asserts(helped, set())
+    assert not _asserts(idle, set())
 
 
 def test_no_capability_is_left_out() -> None:

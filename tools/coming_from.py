@@ -35,8 +35,9 @@ from tools import pages
 
 FOLDER = pages.DOCS / "coming-from" / "toil"
 
-NOTHING = frozenset({"True", "False", "None", "ok", "done"})
-"""What says no more than that something ran, however often it is said."""
+NOTHING = frozenset({"True", "False", "None", "ok", "done", "0", "1"})
+"""Words that say no more than that something ran, however they are put together: what is printed is to be a value that
+would be another one if the feature did not work."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,7 @@ def faults(entry: Entry, setup: str = "") -> list[str]:
 
 
 def _says_nothing(said: str) -> bool:
-    words = set(re.findall(r"\w+", said))
-    return len(words) == 1 and words <= NOTHING
+    return bool(said) and set(re.findall(r"\w+", said)) <= NOTHING
 
 
 def _uses_ours(entry: Entry, setup: str) -> bool:

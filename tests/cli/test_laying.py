@@ -28,10 +28,15 @@ shout = tm.command("echo {word}", name="shout", inputs={"word": str}, stdout={"s
 def length(file: Path, big: bytes) -> int:
     return len(file.read_text()) + len(big)
 
+@tm.task
+def both(one: Path, two: Path) -> str:
+    Path("left behind").write_text("by both")
+    return f"{one.read_text().strip()}, then {two.read_text().strip()}"
+
 @tm.workflow
 def main(code: int = 3):
     made = text(5)
-    return sort(made, 2, "it's", code), length(made, b"x" * 100_000), shout("a b")
+    return sort(made, 2, "it's", code), length(made, b"x" * 100_000), shout("a b"), both(made, text(6))
 """
 
 
@@ -91,6 +96,33 @@ def test_a_function_is_executed_by_debug(laid: Run, folder: Path) -> None:
     assert len(found["inputs"]["big"]) <= 1000
     done = subprocess.run([found["script"]], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout == "100025\n"
+
+
+def test_a_function_runs_in_its_directory_with_what_is_there(laid: Run, folder: Path, tmp_path_factory: Any) -> None:
+    temporary = tmp_path_factory.mktemp("temporary")
+    found = lay(laid, "both", "--directory", "new")
+    inputs = folder / "new" / "inputs"
+    (inputs / "a file.txt").write_text("mine")
+    (inputs / "2" / "a file.txt").write_text("second")
+    for _ in range(2):
+        done = subprocess.run(
+            [found["script"]],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"TMPDIR": str(temporary)},
+        )
+        assert done.stdout == "mine, then second\n"
+    assert (folder / "new" / "left behind").read_text() == "by both"
+    assert f"its files are in {folder / 'new'}\n" in done.stderr
+    assert list(temporary.iterdir()) == []
+    (inputs / "a file.txt").unlink()
+    gone = subprocess.run([found["script"]], cwd="/", capture_output=True, text=True, check=False)
+    assert (gone.returncode, "FileNotFoundError" in gone.stderr) == (1, True)
+    run = runs(laid)["both"]
+    assert laid("debug", run, "--in", "nowhere").code == 2
+    assert laid("debug", run, "--in", "new", "--directory", "other").code == 2
 
 
 def test_a_shell_is_opened_where_the_inputs_are(laid: Run, folder: Path) -> None:

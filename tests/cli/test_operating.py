@@ -30,12 +30,38 @@ def steps():
     return step(tm.sweep([1, 2, 3]))
 """
 
+PICKY = """
+import os
+import tidemill as tm
+
+@tm.task
+def step(i: int) -> int:
+    here = os.environ["HERE"]
+    if i == 0 and not os.path.exists(f"{here}/good"):
+        raise ValueError(f"{i} is not to my taste")
+    if i == 1:
+        open(f"{here}/here", "w").write("!")
+        open(f"{here}/gate", "rb", 0).read(1)
+    return i
+
+@tm.task
+def grown(n: int) -> list[int]:
+    return [step(i) for i in range(n)]
+
+@tm.workflow
+def steps():
+    return CALLED
+"""
+"""The first of three steps fails, before the second one waits to be let on."""
+
 
 class Gated:
     """A workflow in a process of its own, whose steps wait to be let on."""
 
-    def __init__(self, folder: Path, *words: object, resume: bool = False, **environment: str) -> None:
-        (folder / "gated.py").write_text(GATED, encoding="utf-8")
+    def __init__(
+        self, folder: Path, *words: object, script: str = GATED, resume: bool = False, **environment: str
+    ) -> None:
+        (folder / "gated.py").write_text(script, encoding="utf-8")
         self._pipes = []
         for name in ("here", "gate"):
             if not (folder / name).exists():
@@ -66,6 +92,11 @@ def asked(cli: Run, *words: object) -> Any:
     return json.loads(done.out)
 
 
+def asked_anyway(cli: Run, *words: object, **environment: str) -> Any:
+    """What a command says of a workflow, which has failed or not."""
+    return json.loads(cli(*words, "--json", **environment).out)
+
+
 # --------------------------------------------------------------------------------------------------------------- states
 
 
@@ -92,6 +123,32 @@ def test_the_states_of_a_workflow_as_another_process_sees_them(cli: Run, folder:
     assert [b["state"] for b in asked(cli, "status")["blocks"]] == ["error", "complete"]
 
 
+def test_resume_tries_again_what_failed_in_a_workflow_that_has_ended(cli: Run, folder: Path) -> None:
+    assert sums(cli, "-q", GATE="closed").code == 1
+    still = asked_anyway(cli, "resume", 1, "-q", GATE="closed")
+    assert (still["state"], still["failed"]) == ("error", 3)
+    tries = json.loads(cli("show", "1.4", "--json").out)["attempts"]
+    assert len(tries) == 2, "it was tried again, and failed again"
+    assert cli("resume", 1, "-q", GATE=str(folder)) == Done(0, "3\n", "")
+    again = asked_anyway(cli, "resume", 1, "-q", GATE="closed")
+    assert (again["state"], again["result"]) == ("complete", 3), "what is complete is not tried again"
+    assert len(json.loads(cli("show", "1.4", "--json").out)["attempts"]) == 3
+
+
+@pytest.mark.parametrize("called", ["step(tm.sweep([0, 1, 2]))", "grown(3)"])
+def test_resume_tries_again_what_failed_before_an_interruption(cli: Run, folder: Path, called: str) -> None:
+    script = PICKY.replace("CALLED", called)
+    gated = Gated(folder, "-w", 1, "-q", script=script)
+    gated.reached()
+    cli("kill", "--now")
+    assert gated.ended().code == 130
+    (one,) = asked(cli, "status")["blocks"]
+    assert (one["state"], one["failed"]) == ("interrupted", 1)
+    (folder / "good").touch()
+    gated.open()
+    assert cli("resume", 1, "-q", HERE=str(folder)) == Done(0, "[0, 1, 2]\n", "")
+
+
 def test_failed_runs_are_listed_with_why_and_what_they_printed(cli: Run) -> None:
     sums(cli, "-q", GATE="closed")
     found = asked(cli, "status", "--failed")
@@ -108,7 +165,10 @@ def test_failed_runs_are_listed_with_why_and_what_they_printed(cli: Run) -> None
 
 
 def test_how_a_workflow_was_started_is_kept_and_restored(cli: Run, folder: Path) -> None:
-    gated = Gated(folder, "-w", 3, "--stop-on-failure", TIDEMILL_LEASE_SECONDS="77")
+    gated = Gated(
+        folder, "-w", 3, "--stop-on-failure",
+        TIDEMILL_LEASE_SECONDS="77", TIDEMILL_ACCELERATORS="cuda:2", TIDEMILL_CACHE_LIMIT="1G",
+    )  # fmt: skip
     gated.reached()
     gated.process.send_signal(signal.SIGKILL)
     gated.ended()
@@ -126,6 +186,7 @@ def test_how_a_workflow_was_started_is_kept_and_restored(cli: Run, folder: Path)
         assert engine["workers"] == count
         environment = Path(f"/proc/{engine['pid']}/environ").read_bytes().split(b"\0")
         assert b"TIDEMILL_LEASE_SECONDS=77" in environment
+        assert not [one for one in environment if one.startswith((b"TIDEMILL_ACC", b"TIDEMILL_CACHE"))]
         cli("kill", "--now")
         assert again.ended().code == 130
         gated.forget()

@@ -4,8 +4,11 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tidemill as tm
 from tidemill.model.errors import UsageError
@@ -80,8 +83,49 @@ def test_options_that_were_not_given_are_not_passed_on() -> None:
         tm.arguments.defaults(wrokers=3)
 
 
-def test_a_name_that_is_taken_is_reported() -> None:
+TAKEN = st.sampled_from(["store", "objects", "workers", "stop-on-failure", "quiet"])
+
+
+@given(name=TAKEN, how=st.sampled_from(["option", "positional", "destination", "other destination"]))
+def test_names_that_are_taken_are_refused_and_nothing_is_added(name: str, how: str) -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--store")
-    with pytest.raises(UsageError, match="has such an option already"):
+    attribute = name.replace("-", "_")
+    words: dict[str, tuple[str, dict[str, str]]] = {
+        "option": (f"--{name}", {}),
+        "positional": (attribute, {}),
+        "destination": ("--own", {"dest": attribute}),
+        "other destination": (f"--{name}", {"dest": "own"}),
+    }
+    word, more = words[how]
+    parser.add_argument(word, **more)  # type: ignore[arg-type]
+    before = parser.format_help()
+    with pytest.raises(UsageError, match=f"--{name}") as refused:
         tm.arguments.add(parser)
+    assert 'prefix="engine-"' in refused.value.hint
+    assert parser.format_help() == before
+    tm.arguments.add(parser, prefix="engine-")
+    words_given = ["mine"] if how == "positional" else [word, "mine"]
+    found = parser.parse_args(
+        [*words_given, f"--engine-{name}", *([] if name in ("stop-on-failure", "quiet") else "3")]
+    )
+    assert getattr(found, more.get("dest", attribute)) == "mine"
+    assert len(tm.arguments.of(found, prefix="engine-")) == 1
+
+
+@pytest.mark.parametrize("workers", [0, -3, True, "2", 1.5])
+def test_a_number_of_workers_that_is_none_is_refused(workers: object) -> None:
+    with pytest.raises(UsageError, match="workers must be a positive integer"):
+        tm.arguments.defaults(workers=workers)
+    assert tm.arguments.of(tm.arguments.defaults(workers=None)) == {}
+
+
+def test_what_is_submitted_takes_the_options_too(tmp_path: Path) -> None:
+    given = tm.arguments.defaults(store=str(tmp_path / "place"), workers=1, quiet=True, stop_on_failure=True)
+    call: Any = tm.task(abs)(-8)
+    handle = call.submit(**tm.arguments.of(given, submit=True))
+    assert handle.result() == call.run(**tm.arguments.of(given)) == 8
+    db = open_database(str(tmp_path / "place"), read_only=True)
+    kept = settings.get(db, f"{settings.STARTED}{handle.block}")
+    db.close()
+    assert '"workers":1' in kept
+    assert '"stop":true' in kept

@@ -14,7 +14,7 @@ from tests.client.worked import worked
 from tests.lab import Lab
 from tidemill.client.debugging import Debugger, Replay, replay
 from tidemill.client.store import Store
-from tidemill.model.errors import NotFoundError, RunFailedError
+from tidemill.model.errors import NotFoundError, RunFailedError, UsageError
 from tidemill.model.ids import Id
 from tidemill.workers.failure import Fault
 
@@ -166,8 +166,12 @@ def test_inputs_that_are_not_there_yet(toy: Path) -> None:
 
 
 def test_a_given_directory_is_used(done: Store, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    with pytest.raises(UsageError, match="is no directory"):
+        replay(done.db, lambda: done.objects, find(done, "note"), directory=here)
+    here.mkdir()
     main = sys.modules["__main__"], sys.path[:]
-    found = replay(done.db, lambda: done.objects, find(done, "note"), directory=tmp_path / "here")
+    found = replay(done.db, lambda: done.objects, find(done, "note"), directory=here)
     sys.modules["__main__"], sys.path[:] = main
-    assert found.directory == tmp_path / "here" / "scratch"
-    assert os.listdir(found.directory) == ["note.txt"]
+    assert found.directory == here
+    assert os.listdir(here) == ["note.txt"]

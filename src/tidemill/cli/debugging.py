@@ -43,6 +43,9 @@ def debug(
     directory: Annotated[
         Path | None, Parameter(name="--directory", help="Do not run it: lay out its inputs in this new directory.")
     ] = None,
+    inside: Annotated[
+        Path | None, Parameter(name="--in", help="Run it in this directory, which --directory made before.")
+    ] = None,
     store: StorePath = None,
     objects: Objects = "",
     json: Json = False,
@@ -50,18 +53,21 @@ def debug(
     """Run one step alone, here: its inputs are fetched, its files are in a fresh directory, the store is not touched.
 
     The code is that of today, so edit and try again. With --shell or --directory, a directory is made with the step's
-    files and a script `run.sh` that executes it; of a shell command, the command is printed as it was executed.
+    files and a script `run.sh` that executes it there, with what the files are then; of a shell command, the command is
+    printed as it was executed.
     """
     if json and (pdb or step or shell):
         raise UsageError("a debugger needs the terminal, and so does a shell", hint="leave out --json")
     if (pdb or step) and (shell or directory):
         raise UsageError("a debugger runs the step, --shell and --directory do not", hint="use run.sh --pdb there")
+    if inside and (shell or directory):
+        raise UsageError("--in runs the step, --shell and --directory do not", hint="leave out one of them")
     if shell or directory:
         return _lay_out(run, directory, store, objects, shell=shell, json=json)
     debugger: Debugger = "before" if step else "after" if pdb else "none"
     with open_store(store, objects) as found:
         what = parse_as(run, "run")
-        done = replay(found.db, lambda: found.objects, what, debugger=debugger, stream=sys.stderr)
+        done = replay(found.db, lambda: found.objects, what, debugger=debugger, directory=inside, stream=sys.stderr)
     if json:
         output.emit(_record(done), as_json=True)
     else:

@@ -107,8 +107,8 @@ def resume(
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
-    """Go on with an interrupted workflow, and try again what had failed before; with as many workers as were asked for
-    when it was started, unless you say otherwise.
+    """Go on with a workflow that was interrupted or ended in failures, and try again what had failed before; with as
+    many workers as were asked for when it was started, unless you say otherwise.
 
     If not all of it had been submitted, run the file it came from again instead.
     """

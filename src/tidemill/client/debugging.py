@@ -16,7 +16,7 @@ from tidemill.graph.growth import Growing
 from tidemill.graph.literals import describe
 from tidemill.model.delta import RunFlag
 from tidemill.model.digest import digest
-from tidemill.model.errors import RunFailedError
+from tidemill.model.errors import RunFailedError, UsageError
 from tidemill.model.ids import Id, run_id
 from tidemill.model.protocol import Input
 from tidemill.model.spec import TaskSpec
@@ -77,21 +77,24 @@ def replay(
         objects: the object store, for reading.
         what: the run.
         debugger: see `Debugger`.
-        directory: where to run it; a new temporary directory by default.
+        directory: one that `laying.lay_out` has made for this run: it runs there, with the files that are there now. By
+            default a new temporary directory.
         stream: where to say what is being done.
 
     Raises:
         NotFoundError: there is no such run.
         RunFailedError: one of its inputs has no value.
         Fault: its code cannot be imported.
+        UsageError: the directory is none.
     """
     row = find_run(db, what)
     meaning = meanings(db, Specs(db), [row.id])[row.id]
-    where = directory or Path(tempfile.mkdtemp(prefix=f"tidemill-debug-{row.id}-"))
+    if directory is not None and not directory.is_dir():
+        raise UsageError(f"{directory} is no directory", hint="tidemill debug RUN --directory makes one")
     before = Path.cwd()
     loader = _Lenient(_project(meaning.spec))
     task = loader.prepare(meaning.spec)
-    scratch = Aside(where / "scratch", objects)
+    scratch = _fresh(row.id, objects) if directory is None else _LaidOut(directory.absolute(), objects)
     try:
         args = arguments(db, meaning, scratch)
         if stream is not None:
@@ -102,10 +105,10 @@ def replay(
     finally:
         sys.stdout.flush()  # what it printed comes before what is said about it, also into a pipe
         os.chdir(before)
-        with contextlib.suppress(OSError):  # unless it has left files there
-            scratch.path.rmdir()
-            if directory is None:
-                where.rmdir()
+        if directory is None:
+            with contextlib.suppress(OSError):  # unless it has left files there
+                scratch.path.rmdir()
+                scratch.path.parent.rmdir()
     return Replay(
         run=run_id(row.block, row.id),
         values=produced.values if produced is not None else [],
@@ -127,6 +130,37 @@ class Aside(Scratch):
 
     def put_bytes(self, data: bytes) -> bytes:
         return digest(data)
+
+
+class _LaidOut(Aside):
+    """A directory in which the files of a run were laid out before: they are taken as they are now.
+
+    A file has the same place whenever the arguments are the same, whether it is still there or not.
+    """
+
+    def __init__(self, path: Path, objects: Callable[[], ObjectStore]) -> None:
+        self._used: set[Path] = set()
+        super().__init__(path, objects)
+
+    def _clear(self) -> None:
+        """It is there."""
+
+    def _create(self) -> None:
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def _is_used(self, path: Path) -> bool:
+        return path in self._used
+
+    def stage(self, ref: Ref) -> object:
+        if ref.kind == "value":
+            return super().stage(ref)
+        path = self._place(ref.name or ref.digest.hex()[:16])
+        self._used |= {path, path.parent}
+        return path
+
+
+def _fresh(run: int, objects: Callable[[], ObjectStore]) -> Aside:
+    return Aside(Path(tempfile.mkdtemp(prefix=f"tidemill-debug-{run}-")) / "scratch", objects)
 
 
 def _ended_services(db: Database, meaning: Meaning) -> list[str]:

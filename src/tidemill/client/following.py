@@ -51,9 +51,9 @@ def execute(store: Store, call: Any, *, workers: int | None, progress: bool | No
 
 
 def _try_again(store: Store, connection: Connection, block: int) -> None:
-    """To go on with what was interrupted is to try again what had failed before."""
+    """To go on is to try again what had failed before, whether the workflow was interrupted or ended with that."""
     row = blocks.get(store.db, block)
-    if row is None or row.state != BlockState.OPEN or not row.failed:
+    if row is None or row.state not in (BlockState.OPEN, BlockState.ERROR):
         return
     if failed := queries.ended_badly(store.db, block, "error"):
         connection.ask("retry", runs=failed)
@@ -91,7 +91,7 @@ def follow_block(
     """Work on a block that was submitted before, until it ends; how it ended.
 
     Args:
-        again: if it was interrupted, also try again what had failed before.
+        again: also try again what had failed before, if it was interrupted or ended with that.
 
     Raises:
         NotFoundError: there is no such workflow block.

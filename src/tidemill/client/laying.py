@@ -131,11 +131,12 @@ def _shell(command: Command, text: str) -> str:
 
 
 def _python(spec: TaskSpec, run: str, store: str) -> str:
-    """A Python function is executed by `tidemill debug`, which takes further options: `./run.sh --pdb`."""
+    """A Python function is executed by `tidemill debug`, which takes further options: `./run.sh --pdb`. It is imported
+    from where it was, and runs in the script's own directory."""
     cwd = spec.python.cwd if spec.python is not None else ""
     words = [sys.executable, "-m", "tidemill", "debug", run, "--store", store]
     move = f"cd {shlex.quote(cwd)} || exit\n" if cwd else ""
-    return f'{move}exec {shlex.join(words)} "$@"'
+    return f'here=$(cd "$(dirname "$0")" && pwd) || exit\n{move}exec {shlex.join(words)} --in "$here" "$@"'
 
 
 def _shown(value: Any, where: Path) -> str:

@@ -16,7 +16,8 @@ from tidemill.stores.state import blocks, settings
 from tidemill.stores.state.database import Database
 
 KEPT = ("TIDEMILL_LEASE_SECONDS",)
-"""Environment variables that change how a workflow is worked on, and that `resume` restores."""
+"""Environment variables that change how a workflow is worked on wherever that is, and that `resume` restores. What a
+machine has for it (accelerators, a cache and its limit) is for the machine, or the part of it, to say that goes on."""
 
 _LONG = 1000
 """Characters of a word that are kept."""
@@ -32,7 +33,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
         detached: it goes on with nobody attached.
         cwd: working directory.
         argv: the command line, the interpreter first; passwords in addresses are left out.
-        environment: of the variables that change how it is worked on, those that were set.
+        environment: of the variables in `KEPT`, those that were set.
         version: of Tidemill.
         user, host, time: who did it, where, and when (seconds since the epoch).
     """

@@ -74,7 +74,7 @@ class Scratch:
         self._staged: dict[tuple[int, int], Ref] = {}
         self._taken: dict[Path, Ref] = {}
         self._stored: dict[bytes, None] = {}
-        remove(path)
+        self._clear()
         self._create()
         os.fchdir(self._fd)
 
@@ -104,10 +104,13 @@ class Scratch:
         self._stored.clear()
         place = "" if kept is None else keep(self.path, kept)
         if not place:
-            remove(self.path)
+            self._clear()
         self._create()
         os.fchdir(self._fd)
         return place
+
+    def _clear(self) -> None:
+        remove(self.path)
 
     def _create(self) -> None:
         if self._fd >= 0:
@@ -164,11 +167,14 @@ class Scratch:
         """`inputs/name`, or `inputs/2/name` … if that is taken: the same for the same arguments."""
         folder = self.path / INPUTS
         number = 1
-        while os.path.lexists(folder / name):
+        while self._is_used(folder / name):
             number += 1
             folder = self.path / INPUTS / str(number)
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
+
+    def _is_used(self, path: Path) -> bool:
+        return os.path.lexists(path)
 
     # -------------------------------------------------------------------------------------------------------- going out
 
