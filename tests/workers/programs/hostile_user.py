@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import filetasks  # type: ignore[import-not-found]
 
+from tidemill.model.fileid import FileId, Origin
 from tidemill.model.values import Ref
 from tidemill.stores.objects import open_objects
 from tidemill.stores.objects.interface import SMALL, ObjectStore
@@ -18,7 +19,13 @@ from tidemill.workers.staging import Scratch
 
 
 def main(base: Path) -> None:
+    objects = open_objects(base / "objects")
+    others = objects.put(os.urandom(SMALL + 1000))  # root's, if it is root that starts this
+    objects.close()
     if os.geteuid() == 0:
+        for path in (base, *base.rglob("*")):
+            if path.is_dir():
+                path.chmod(0o777)
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
@@ -26,7 +33,7 @@ def main(base: Path) -> None:
     objects = open_objects(base / "objects")
     (base / "now").mkdir()
     os.chdir(base / "now")
-    store = FileStore((1, 1), lambda: objects, base / "now", base / "temp", print)
+    store = FileStore((1, 1), lambda: objects, base / "now", base / "temp", lambda *_: True)
     for size in (1000, SMALL + 1000):
         for executable in (False, True):
             source = Path(f"source-{size}-{executable}")
@@ -41,7 +48,18 @@ def main(base: Path) -> None:
                         with contextlib.suppress(OSError, ValueError):
                             attack(place)
                         objects.verify(known.digest)
+    change_copies(store, objects, others)
     attack_inputs(base, objects)
+
+
+def change_copies(store: FileStore, objects: ObjectStore, others: bytes) -> None:
+    """A copy to be changed can be, also of what somebody else has stored, where links would do for others."""
+    known = FileId.of(Origin(9, 9, 9), others, SMALL + 1000, "theirs", executable=False)
+    place = store.read(known, None, mutable=True, link=True)
+    with open(place, "r+b") as file:
+        file.write(b"CHANGED")
+    assert place.stat().st_uid == os.geteuid()
+    objects.verify(others)
 
 
 def attack_inputs(base: Path, objects: ObjectStore) -> None:
