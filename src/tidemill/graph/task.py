@@ -379,7 +379,8 @@ def task(
         accelerators: what a run occupies of them: a number of GPUs, "cuda:1", "nvidia-a100:2", a mapping with count,
             kind, brand, api and model, or a list of these.
         preemptible: a run may be executed where it can be interrupted at any time.
-        local: runs stay with the engine and occupy no processors: for small steps between others.
+        local: runs stay with the engine and occupy no processors, but need a worker as all do: for small steps between
+            others.
         escalate: how much more a retry gets of what the last attempt had too little of, memory, disk or time: a factor,
             or a mapping of "memory", "disk" and "timeout" to a factor or to (factor, ceiling). By default twice as
             much of what was declared; False for never.
