@@ -85,8 +85,7 @@ def test_it_gives_the_bytes_and_says_what_they_are(served: Served, large: Path) 
     "name", ["ebb and flow.txt", "Größe", 'quote".html', "line\r\nX-Other: 1", "a?b#c%2F", "x" * 200]
 )
 def test_names_go_through(served: Served, store: tm.Store, name: str) -> None:
-    stored = store.objects.put(b"abc")
-    answer = ask(served.url_of(FileId.of(Origin(0, 1, 1), stored, 3, name)))
+    answer = ask(served.url_of(store.files.write(b"abc", name)))
     assert answer.body == b"abc"
     assert unquote(answer.headers["Content-Disposition"].partition("''")[2]) == name
     assert "X-Other" not in answer.headers

@@ -1,10 +1,12 @@
 """Programs that tests start as processes of their own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 PROGRAMS = Path(__file__).parent / "programs"
+ROOT = Path(__file__).parents[2]
 
 
 def command(program: str, *arguments: object) -> list[str]:
@@ -14,5 +16,8 @@ def command(program: str, *arguments: object) -> list[str]:
 
 def run(program: str, *arguments: object, prefix: tuple[str, ...] = ()) -> None:
     """Run a program to its end, which must be a good one."""
-    done = subprocess.run([*prefix, *command(program, *arguments)], capture_output=True, text=True, check=False)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*prefix, *command(program, *arguments)], env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -135,7 +135,7 @@ def test_what_earlier_runs_have_left_in_the_process_is_not_the_next_ones(tmp_pat
     sampler, slot = watched(tmp_path, PLAIN._replace(memory=8 * MIB))
     pid = os.getpid()
     tree = processes.trees([pid], processes.table())[pid]
-    cast("Any", slot.worker).resident = sum(one.rss for one in tree)
+    cast("Any", slot.worker).resident = processes.proportional(tree)
     assert sampler.check([slot]) == []
     kept = bytes(os.urandom(MIB)) * 32
     ((_, ending),) = sampler.check([slot])

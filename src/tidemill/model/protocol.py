@@ -271,7 +271,8 @@ class Started(NamedTuple):
     Attributes:
         t0: wall-clock seconds since the epoch, for records.
         since: monotonic seconds of the machine, for limits: a clock that is set, or a laptop that slept, ends nothing.
-        resident: bytes that the worker's process held then: earlier runs have left them. 0 if that is unknown.
+        resident: bytes that the worker's process held then, mapped files aside: earlier runs have left them. 0 if
+            that is unknown.
     """
 
     run: int

@@ -50,9 +50,12 @@ class Meter:
         return cpu + children, peak
 
     def resident(self) -> int:
-        """Bytes that this process holds, as of the first call since a run of `SHORT` or more; 0 if that is unknown."""
+        """Bytes that this process holds, those of mapped files aside, as of the first call since a run of `SHORT` or
+        more; 0 if that is unknown.
+        """
         if self._changed and self._status is not None:
-            self._resident = _kilobytes(os.pread(self._status, 4096, 0), b"VmRSS:")
+            text = os.pread(self._status, 4096, 0)
+            self._resident = _kilobytes(text, b"VmRSS:") - _kilobytes(text, b"RssFile:")
         self._changed = False
         return self._resident
 
