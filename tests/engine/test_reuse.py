@@ -4,9 +4,12 @@ import pytest
 
 from tests.engine.conftest import Drive
 from tests.engine.tasks import ADD, NUMBER, PAIR, Switch, shaky
-from tidemill.engine import control, expire, hold, hubs, keyindex, remove, rerun
+from tidemill.engine import control, expire, hold, hubs, keyindex, remove, rerun, stand
+from tidemill.engine.turn import Turn
 from tidemill.model.events import Kind, decode
 from tidemill.model.states import BlockState, RunView
+from tidemill.stores.state import runs
+from tidemill.stores.state.database import Statement
 from tidemill.testing.engine import EngineDriver
 from tidemill.testing.graphs import Graph, Task
 from tidemill.testing.invariants import check_invariants
@@ -227,6 +230,32 @@ def test_who_waits_for_a_run_of_a_suspended_workflow_goes_on_when_that_grows(dri
     assert d.block(first).state == BlockState.COMPLETE
     assert (d.count("grows"), d.count("number")) == (2, 1)
     check_invariants(d.engine.db)
+
+
+def test_nobody_waits_for_a_run_of_a_suspended_workflow_that_waits_itself(drive: Drive) -> None:
+    """As for an input that was lost and is made again: nobody makes it."""
+    d = drive(NUMBER)
+    g = d.graph()
+    a = g.run("number", 1)
+    first, second = d.submit(g, key="a"), d.submit(g, key="b")
+    leader = d.run_id(first, a)
+
+    def waits(turn: Turn, inputs: int) -> None:
+        stand.drop(turn, list(runs.get(turn.db, [leader]).values()))
+        turn.db.run(Statement("update run set pending = ? where id = ?"), inputs, leader)
+
+    d.control(waits, 1)
+    d.control(hubs.set_active, d.block(first).hub, active=False)
+    third = d.submit(g, key="c")
+    d.settle()
+    assert [d.block(b).state for b in (second, third)] == [BlockState.COMPLETE] * 2
+
+    def goes_on(turn: Turn) -> None:
+        waits(turn, 0)
+        row = runs.get(turn.db, [leader])[leader]
+        stand.queue(turn, [(leader, row.cls, row.flags)])
+
+    d.control(goes_on)
 
 
 def test_who_waits_for_a_run_that_is_withdrawn_from_its_hub_goes_on(drive: Drive) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.objects.running import command, run
 from tidemill.model.digest import Digest, digest
 from tidemill.model.errors import IntegrityError, NewerStoreError, StoreFullError
 from tidemill.stores.objects import SMALL, LocalStore, collect, open_objects
-from tidemill.stores.objects.files import Lock, Temp
+from tidemill.stores.objects.files import Lease, Lock, Temp, open_regular
 from tidemill.stores.objects.pack import Pack
 from tidemill.testing.objects_data import digests, make_tree, some_bytes
 
@@ -251,6 +252,28 @@ def test_a_file_that_somebody_could_still_change_is_copied(store: LocalStore, tm
 @pytest.mark.parametrize("through", ["store", "cache"])
 def test_whoever_opens_a_file_while_it_is_taken_cannot_change_it(through: str, tmp_path: Path) -> None:
     run("attacked.py", tmp_path, through)
+
+
+def test_who_reads_a_file_that_is_being_taken_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"tide")
+    fd, found = os.open(path, os.O_RDONLY), list[bytes]()
+
+    def read() -> None:
+        other = open_regular(path)
+        found.append(os.read(other, 10))
+        os.close(other)
+
+    with Lease(fd) as lease:
+        if not lease.sole():
+            pytest.skip("this file system has no leases")
+        reader = threading.Thread(target=read)
+        reader.start()
+        reader.join(0.1)
+        assert not found
+    reader.join(60)
+    os.close(fd)
+    assert found == [b"tide"]
 
 
 def test_moving_what_is_there_already_removes_the_file(store: LocalStore, tmp_path: Path) -> None:

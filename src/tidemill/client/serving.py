@@ -33,7 +33,7 @@ _LOOK_SECONDS = 0.1
 """Between two looks whether it is to end."""
 _PIECE = 4 << 20
 """Bytes of a part of a file that are asked of the object store at a time."""
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 — what it means, not where we listen
 
 
@@ -108,6 +108,7 @@ class _Server(ThreadingHTTPServer):
     """Listens, and knows who is connected and what was given out."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], objects: ObjectStore, clock: Callable[[], float]) -> None:
         self.objects = objects

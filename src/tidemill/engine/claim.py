@@ -237,7 +237,8 @@ def _leave_other_hubs(turn: Turn, several: list[int]) -> set[int]:
     runs.lock(turn.db, several)
     gone = set(leases.current(turn.db, several))
     rows = runs.get(turn.db, several)
-    stand.drop(turn, [rows[r] for r in several if r not in gone])
+    if stand.drop(turn, [rows[r] for r in several if r not in gone]) and not turn.engine.alone:
+        gone |= set(leases.current(turn.db, several))  # it may have waited for another engine's claim
     return gone
 
 

@@ -138,7 +138,7 @@ def _succeed(turn: Turn, worker: int, good: list[Taken]) -> None:
         _count(turn, growing)
         together.grown(turn, [Grown(o.run, lease.block, lease.out, o.growth) for o, lease in growing])
         if engine.follows:
-            reuse.grown_apart(turn, [o.run for o, _ in growing])
+            reuse.grown_apart(turn, [(o.run, lease.block) for o, lease in growing])
 
 
 def _count(turn: Turn, good: list[Taken]) -> None:

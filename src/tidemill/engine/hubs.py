@@ -120,7 +120,7 @@ def withdraw(turn: Turn, ids: list[int], hub: int) -> int:
     taken = _forget_actions(turn, rows, hub) | {r.id for r in mine}
     for r in mine:
         _leave_own(turn, r)
-    if mine and turn.engine.follows:
+    if taken and turn.engine.follows:
         _look_after_equals(turn, hub)
     return len(taken)
 

@@ -63,19 +63,20 @@ def _block(turn: Turn, run: int) -> int:
 def may_lead(turn: Turn, run: int, block: Callable[[], int]) -> bool:
     """Whether a run of `block` may wait for this equal one: it is live, or it grew and its outputs are pending.
 
-    Not for one that it grew from itself: they would wait for each other for ever.
+    Not for one that it grew from itself: they would wait for each other for ever. Nor for one that waits itself, or for
+    what one grew, where nobody works on that.
     """
     row = runs.pin(turn.db, run)
     if row is None:
         return False
-    state, bits, out, task = row
+    state, bits, out, task, pending = row
     if state == runs.COMPLETE and bits & flags.GREW:
         if not reachable(turn, run) or _grew(turn, run, block()):
             return False
         outs = list(range(out, out + turn.engine.ports(task)))
         # it may have completed in this very turn, with its promises still to be made
         return data.promise_open(turn.db, out, out + len(outs)) or len(data.states(turn.db, outs)) < len(outs)
-    return bool(state == runs.LIVE)
+    return bool(state == runs.LIVE and (pending <= 0 or reachable(turn, run)))
 
 
 def _grew(turn: Turn, run: int, block: int) -> bool:
@@ -95,11 +96,14 @@ def reachable(turn: Turn, run: int) -> bool:
     return bool(turn.engine.hubs[turn.engine.facts(turn.db, _block(turn, run)).hub].active)
 
 
-def grown_apart(turn: Turn, found: list[int]) -> None:
-    """Runs that grew end the waiting of others for what they grew, where nobody works on that: they were executed for
-    those that wait for them, and their own workflow is suspended.
+def grown_apart(turn: Turn, found: list[tuple[int, int]]) -> None:
+    """Runs (each with its block) that grew end the waiting of others for what they grew, where nobody works on that:
+    they were executed for those that wait for them, and their own workflow is suspended.
     """
-    leaders_ended(turn, [run for run in found if not reachable(turn, run)])
+    engine = turn.engine
+    apart = [run for run, block in found if not engine.hubs[engine.facts(turn.db, block).hub].active]
+    if apart:
+        leaders_ended(turn, apart)
 
 
 def follow(turn: Turn, following: list[tuple[Ready, int]]) -> set[int]:

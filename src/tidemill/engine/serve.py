@@ -163,7 +163,9 @@ def awaited(turn: Turn) -> bool:
         return True
     if len(serves.still_needed(db, list(leased))) < len(leased):
         return True
-    return any(engine.hubs[hub].active for hub in {*runs.held_hubs(db), *blocks.unsealed_hubs(db)})
+    if any(engine.hubs[hub].active for hub in blocks.unsealed_hubs(db)):
+        return True
+    return any(engine.hubs[hub].active for hub in runs.held_hubs(db))
 
 
 def give_up(turn: Turn, row: Run, why: str) -> None:

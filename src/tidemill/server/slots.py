@@ -254,7 +254,7 @@ class Slots:
         now = self._clock()
         if now - self._measured[0] >= MEASURED:
             self._measured = (now, self._free())
-        back = sum(s.disk_used for s in self.all if s not in others)
+        back = sum(s.disk_used for s in self.all) - sum(s.disk_used for s in others)
         return self._measured[1] + back - sum(max(0, s.disk - s.disk_used) for s in others)
 
     # ---------------------------------------------------------------------------------------------- accelerators

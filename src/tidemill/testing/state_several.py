@@ -355,7 +355,7 @@ class SeveralWritersSuite(StateSuite):
             with db.transaction():
                 seen = [runs.pin(db, 1), data.promise_open(db, 7, 8)]
                 pinned.set()
-                assert [runs.pin(db, 1), data.promise_open(db, 7, 8)] == seen == [(0, 3, 7, 1), True]
+                assert [runs.pin(db, 1), data.promise_open(db, 7, 8)] == seen == [(0, 3, 7, 1, 0), True]
                 meta.put(db, "pinned", 1)
             return []
 
@@ -367,7 +367,7 @@ class SeveralWritersSuite(StateSuite):
                 return [meta.read(db)["pinned"]]
 
         assert engines(opener, pin, change) == [[], [1]]
-        assert runs.pin(store, 1) == (9, 3, 7, 1)
+        assert runs.pin(store, 1) == (9, 3, 7, 1, 0)
         assert runs.pin(store, 2) is None
 
     def test_an_engine_that_fails_holds_nobody_up(self, store: Database, opener: Opener) -> None:

@@ -239,8 +239,14 @@ def open_regular(path: Path) -> int:
         UsageError: if it is something else, or may not be read.
     """
     try:
-        # O_NONBLOCK: opening a named pipe must not wait for its writer.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            # O_NONBLOCK: opening a named pipe must not wait for its writer.
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except BlockingIOError:
+            # somebody takes this very file into a store, see `Lease`: that is waited for
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"there is no file {os.fspath(path)}") from None
     except OSError as error:

@@ -111,7 +111,7 @@ _BUMP = update(
 )  # fmt: skip
 _CLASS = update("run", "class = {class}", "id = {id}", "id:i class:i")
 _FLAG = update("run", "flags = {flags}", "id = {id}", "id:i flags:i")
-_LOCK_LIVE = Statement("select state, flags, out, task from run where id = ? {share}")
+_LOCK_LIVE = Statement("select state, flags, out, task, pending from run where id = ? {share}")
 _TASK_COUNTS = Statement("select r.task, r.state, count(*) from run r where r.id >= ? and r.id < ? group by 1, 2")
 
 
@@ -292,7 +292,7 @@ def set_flags(db: Database, ids: Column, flags: Column) -> None:
 
 
 def pin(db: Database, run: int) -> Row | None:
-    """(state, flags, first output, task) of a run, which on PostgreSQL stay so until the transaction ends."""
+    """(state, flags, first output, task, pending) of a run, which on PostgreSQL stay so until the transaction ends."""
     return db.one(_LOCK_LIVE, run)
 
 
