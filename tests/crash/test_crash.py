@@ -53,16 +53,16 @@ def wait_for_more(found: Trial) -> None:
 
 
 def test_successors_come_in_order_though_workers_die(tmp_path: Path) -> None:
-    """Children and follow-ons, at every second execution the death of a worker: each job once, in the only order."""
+    """Children and follow-ons, and a worker dies whenever one has executed more: each job once, in the only order."""
     reference = run_uninterrupted(tmp_path / "reference", "successors")
     found = Trial(tmp_path / "trial", "successors", 7)
     found.start()
     while found.running():
         wait_for_more(found)
-        if found.running() and found.random.random() < 0.5:
+        if found.running():
             found.hurt("worker", 0)
     report = found.finish(reference)
-    assert report.kills["worker"] > 1
+    assert report.kills["worker"]
     with closing(open_database(str(found.store), read_only=True)) as db:
         labels = {run.id: label_of(run) for run in every_run(db)}
         assert "".join(label for run in completions(db) if len(label := labels[run]) == 1) == "ABCDEFG"
